@@ -1,0 +1,1 @@
+"""Life-cycle prediction for every product in a catalog."""

@@ -1,0 +1,182 @@
+"""Cases cut from a shard: what a model may know at an origin, and what came.
+
+A case is (row, origin, start): the data is known up to the week before `origin`, the forecast begins at `start`
+(the same week for a product in life; for a launch its first week, at or after the origin). All weeks are indices.
+"""
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from plcp.base import Config
+from plcp.data import calendar
+from plcp.data.calendar import CALENDAR
+from plcp.data.hashing import HASHED
+from plcp.data.lifecycle import Levels, event_times
+from plcp.data.shards import Shard, expand, first_sale
+
+HISTORY = ("units", "price", "promo", "in_stock", "page_views", "reviews", "rating")
+FUTURE = ("price", "promo")
+NUMERIC = ("list_price", "last_price", "rating", "reviews", "weeks_seen")
+POOL = ("shop", "category")
+
+Arrays = dict[str, Any]
+
+
+class Spec(Config):
+    """The shape of a case."""
+
+    history_weeks: int = Field(104, ge=8, le=520, description="weeks of history a case reads")
+    horizon: int = Field(26, ge=1, le=52, description="weeks forecast")
+    country: str | None = Field(None, description="ISO code whose public holidays count")
+
+
+def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarray, spec: Spec) -> Arrays:
+    """Inputs of b cases: arrays by name (see the constants above for their last axes), texts and images with indices into them.
+
+    history (b, weeks, channels), NaN where unknown, shut or not yet on sale; future (b, horizon, 2) as planned;
+    calendar_history, calendar_future; age (b,) weeks since launch, NaN where not visible; numeric, hashed; pool (b, horizon, 2)
+    mean log1p units of siblings at the age of each week; text, image (b,) int64, -1 where missing.
+    """
+    units = shard.units_as_of(rows, origins)
+    first = first_sale(units, origins)
+    announced = np.isnan(first)
+    version = shard.version_at(rows, origins, announced)
+    launch = shard.launch(first, version)
+    launch = np.where(np.isnan(launch) & announced, starts, launch)  # never sold yet: its life begins with the forecast
+    history = cut_history(shard, rows, origins, starts, launch, units, spec)
+    # a product planned for later begins its life at the start of the forecast
+    age = np.where(launch > starts, 0, starts - launch)
+    statics = version_arrays(shard, version)
+    return {
+        "history": history,
+        "future": planned(shard, rows, starts, spec),
+        **calendar_arrays(shard, starts, spec),
+        "age": age.astype(np.float32),
+        "numeric": numeric(history, statics["list_price"]),
+        "hashed": statics["hashed"],
+        "pool": pooled(shard, statics["pool"], age, origins, spec),
+        **texts(shard, version),
+        **images(shard, shard.photos_at(rows, origins, announced)),
+    }
+
+
+def cut_history(
+    shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarray, launch: np.ndarray, units: np.ndarray, spec: Spec
+) -> np.ndarray:
+    """(b, weeks, channels) float32: the weeks before each start, of which those from the origin on are unknown."""
+    week = starts[:, None] + np.arange(-spec.history_weeks, 0)
+    seen = (week >= 0) & (week < np.minimum(origins, shard.timeline.weeks)[:, None]) & ~np.isin(week, shard.timeline.closed)
+    on_sale = seen & ~(week < launch[:, None])  # an unknown launch leaves every week on sale
+    at = np.clip(week, 0, shard.timeline.weeks - 1)
+    case = np.arange(len(rows))[:, None]
+    out = np.full((*week.shape, len(HISTORY)), np.nan, np.float32)
+    out[:, :, 0] = np.where(on_sale, units[case, at], np.nan)
+    for k, name in enumerate(HISTORY[1:-1], 1):
+        if name in shard.channels:
+            out[:, :, k] = np.where(on_sale, shard.channels[name][rows[:, None], at], np.nan)
+        elif name == "reviews":  # none written yet is none, not unknown
+            out[:, :, k] = np.where(on_sale, 0, np.nan)
+    if "reviews" in shard.channels:
+        out[:, :, -1] = np.where(on_sale, shard.rating[rows[:, None], at], np.nan)
+    return out
+
+
+def planned(shard: Shard, rows: np.ndarray, starts: np.ndarray, spec: Spec) -> np.ndarray:
+    """Planned price and promotion of the weeks forecast, (b, horizon, 2) float32; NaN where nothing is planned."""
+    out = np.full((len(rows), spec.horizon, len(FUTURE)), np.nan, np.float32)
+    plans = shard.plans
+    if len(plans.row):
+        entry, case = expand(plans.row, rows)
+        week = plans.values.select(shard.timeline.index_of("week")).to_series().to_numpy()[entry]
+        step = week - starts[case]
+        use = (step >= 0) & (step < spec.horizon)
+        for k, name in enumerate(FUTURE):
+            out[case[use], step[use], k] = plans.values[name].fill_null(np.nan).to_numpy()[entry[use]]
+    return out
+
+
+def calendar_arrays(shard: Shard, starts: np.ndarray, spec: Spec) -> Arrays:
+    """calendar_history (b, history_weeks, K) and calendar_future (b, horizon, K); a future week is not known to be shut."""
+    line = shard.timeline
+    before, after = spec.history_weeks, max(line.weeks, int(starts.max(initial=0))) + spec.horizon
+    table = calendar.table(line.first_week, before, after, spec.country, line.closed)
+    past = table[starts[:, None] + np.arange(before)]
+    ahead = table[starts[:, None] + before + np.arange(spec.horizon)]
+    ahead[:, :, CALENDAR.index("closed")] = 0
+    return {"calendar_history": past, "calendar_future": ahead}
+
+
+def version_arrays(shard: Shard, version: np.ndarray) -> Arrays:
+    """What a product's version says: list_price (b,), pool (b,), hashed (b, len(HASHED)); unknown where there is none."""
+    if not len(shard.versions.row):
+        none = np.zeros(len(version), np.int64)
+        return {"list_price": np.full(len(version), np.nan), "pool": none, "hashed": np.zeros((len(none), len(HASHED)), np.int64)}
+    at, has = np.maximum(version, 0), version >= 0
+    price = shard.versions.values["list_price"].fill_null(np.nan).to_numpy()[at]
+    hashed = np.where(has[:, None], shard.hashed[at], 0)
+    return {"list_price": np.where(has, price, np.nan), "pool": np.where(has, shard.pool[at], 0), "hashed": hashed}
+
+
+def numeric(history: np.ndarray, list_price: np.ndarray) -> np.ndarray:
+    """(b, len(NUMERIC)) float32 of raw values; NaN unknown."""
+    price = history[:, :, HISTORY.index("price")]
+    known = ~np.isnan(price)
+    latest = history.shape[1] - 1 - known[:, ::-1].argmax(1)
+    last_price = np.where(known.any(1), price[np.arange(len(price)), latest], list_price)
+    reviews = np.nansum(history[:, :, HISTORY.index("reviews")], 1)
+    weeks = (~np.isnan(history[:, :, 0])).sum(1)
+    return np.stack([list_price, last_price, history[:, -1, HISTORY.index("rating")], reviews, weeks], 1).astype(np.float32)
+
+
+def pooled(shard: Shard, pool: np.ndarray, age: np.ndarray, origins: np.ndarray, spec: Spec) -> np.ndarray:
+    """Mean log1p units of siblings, shop-wide and of the category, at the age of each week forecast. (b, horizon, 2)."""
+    ages = age[:, None] + np.arange(spec.horizon)
+    shop = shard.pools.mean(np.zeros(len(ages), np.int64), ages, origins)
+    own = np.where(pool[:, None] > 0, shard.pools.mean(pool, ages, origins), np.nan)
+    return np.stack([shop, own], 2).astype(np.float32)
+
+
+def texts(shard: Shard, version: np.ndarray) -> Arrays:
+    """The texts that the cases' versions carry, each once, and the index of each case's: title, category, description."""
+    used, inverse = np.unique(version, return_inverse=True)
+    values = shard.versions.values
+    rows = values[used[used >= 0]].select("title", "category", "brand", "description").rows() if len(values) else []
+    joined = [". ".join(part for part in row if part) for row in rows]
+    return {"texts": joined, "text": (inverse - int(len(used) > 0 and used[0] < 0)).astype(np.int64)}
+
+
+def images(shard: Shard, at: np.ndarray) -> Arrays:
+    """The first photo of each case, each once, and the index of each case's; -1 without any. at: (b,) indices into photos."""
+    used, inverse = np.unique(at, return_inverse=True)
+    photos = shard.photos.values[used[used >= 0]]["photos"].list.first().to_list() if len(used) and used[-1] >= 0 else []
+    return {"images": photos, "image": (inverse - int(len(used) > 0 and used[0] < 0)).astype(np.int64)}
+
+
+def targets(shard: Shard, rows: np.ndarray, starts: np.ndarray, spec: Spec, until: int | None = None) -> Arrays:
+    """What came of b cases, as known at week `until` (the end of the data unless given).
+
+    units (b, horizon), NaN where unobserved or shut; censored (b, horizon), demand was at least the units sold;
+    event_time, event_seen (b, 3) for peak, decline and end; stage (b,), -1 unknown; new_peak (b,), NaN unknown; weight (b,).
+    """
+    until = shard.timeline.weeks if until is None else until
+    week = starts[:, None] + np.arange(spec.horizon)
+    seen = (week < until) & ~np.isin(week, shard.timeline.closed)
+    at = np.clip(week, 0, shard.timeline.weeks - 1)
+    units = np.where(seen, shard.units[rows[:, None], at], np.nan).astype(np.float32)
+    stock = shard.channels.get("in_stock")
+    censored = seen & (stock[rows[:, None], at] < 1) if stock is not None else np.zeros_like(seen)
+    used, inverse = np.unique(rows, return_inverse=True)
+    observed = shard.units[used, :until]
+    time, known = event_times(observed, inverse, starts)
+    levels = Levels(observed)
+    return {
+        "units": units,
+        "censored": censored,
+        "event_time": time.astype(np.float32),
+        "event_seen": known,
+        "stage": levels.stage(inverse, starts),
+        "new_peak": levels.new_peak(inverse, starts),
+        "weight": np.ones(len(rows), np.float32),
+    }

@@ -1,0 +1,58 @@
+"""Siblings pooled by age: what products of the same shop or category sold at each age, known before an origin."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plcp.data.hashing import POOLS
+
+AGES = 52  # weeks of life that are pooled
+STEP = 2.0**-16  # values are multiples of this: their sums are exact in whatever order products are added
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Sums of log1p units and counts of products, (POOLS, AGES, weeks + 1): at index o, what was seen before origin o."""
+
+    total: np.ndarray
+    count: np.ndarray
+
+    @staticmethod
+    def none() -> "Pools":
+        """Nothing seen."""
+        return Pools(np.zeros((POOLS, AGES, 1), np.float32), np.zeros((POOLS, AGES, 1), np.float32))
+
+    def mean(self, pool: np.ndarray, age: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """Mean log1p units at each age as known at the origin; NaN where none was seen.
+
+        pool (b,), age (b, h) weeks or NaN, origins (b,) week indices → (b, h) float32.
+        """
+        inside = (age >= 0) & (age < AGES)
+        at = np.where(inside, age, 0).astype(np.int64)
+        week = np.clip(origins, 0, self.total.shape[2] - 1)[:, None]
+        count = self.count[pool[:, None], at, week]
+        mean = self.total[pool[:, None], at, week] / np.maximum(count, 1)
+        return np.where(inside & (count > 0), mean, np.nan).astype(np.float32)
+
+
+class PoolBuilder:
+    """Adds products to the pools, shard by shard."""
+
+    def __init__(self, weeks: int):
+        self.total = np.zeros((POOLS, AGES, weeks + 1))
+        self.count = np.zeros((POOLS, AGES, weeks + 1))
+
+    def add(self, units: np.ndarray, launch: np.ndarray, pool: np.ndarray) -> None:
+        """units (n, weeks) as first known, launch (n,) week index or NaN, pool (n,)."""
+        row = np.flatnonzero(launch >= 0)
+        week = launch[row].astype(np.int64)[:, None] + np.arange(AGES)
+        case, age = np.nonzero(week < units.shape[1])
+        at = week[case, age]
+        value = np.round(np.log1p(units[row[case], at]) / STEP) * STEP
+        own = pool[row[case]]
+        for place, use in ((np.zeros_like(own), own >= 0), (own, own > 0)):
+            np.add.at(self.total, (place[use], age[use], at[use] + 1), value[use])
+            np.add.at(self.count, (place[use], age[use], at[use] + 1), 1)
+
+    def done(self) -> Pools:
+        return Pools(np.cumsum(self.total, 2).astype(np.float32), np.cumsum(self.count, 2).astype(np.float32))

@@ -1,0 +1,83 @@
+"""Real tables for the tests: a little shop in the contract, and the benchmark's data where it is at hand."""
+
+import datetime as dt
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+FIRST_WEEK = dt.date(2022, 1, 3)
+
+
+@pytest.fixture(scope="session")
+def bench_data() -> Path:
+    """The folder of real data sets; tests that need it are left out where PLCP_BENCH_DATA is not set."""
+    folder = os.environ.get("PLCP_BENCH_DATA")
+    if not folder:
+        pytest.skip("PLCP_BENCH_DATA is not set: tests on real data are left out")
+    return Path(folder).resolve()
+
+
+def photo(color: tuple[int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (24, 24), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def little_shop(skus: int = 40, weeks: int = 70, seed: int = 0) -> dict[str, pl.DataFrame]:
+    """Contract tables of a shop with launches, ends, late cancellations, renamed products, photos, reviews and plans."""
+    rng = np.random.default_rng(seed)
+    names = np.array([f"P{i:03d}" for i in range(skus)])
+    launch = np.where(rng.random(skus) < 0.4, 0, rng.integers(9, weeks - 10, skus))
+    life = rng.integers(15, weeks, skus)
+    level = rng.lognormal(1.5, 1, skus)
+    day = np.tile(np.arange(weeks * 7), (skus, 1))
+    age = day / 7 - launch[:, None]
+    rate = np.where((age >= 0) & (age < life[:, None]), level[:, None] / 7 * (1 + 0.5 * np.sin(day / 58)), 0)
+    units = rng.poisson(rate)
+    units[:, 32 * 7 : 33 * 7] = 0  # the shop is shut for a week
+    i, d = np.nonzero(units)
+    date = np.array(FIRST_WEEK, "datetime64[D]") + d
+    taken_back = rng.random(len(i)) < 0.04
+    cancelled = np.where(taken_back, date + rng.integers(0, 40, len(i)), np.datetime64("NaT"))
+    last_day = np.array(FIRST_WEEK, "datetime64[D]") + weeks * 7 - 1
+    cancelled = np.where(cancelled > last_day, np.datetime64("NaT"), cancelled)
+    sales = pl.DataFrame(
+        {
+            "sku_id": names[i],
+            "date": date,
+            "units": units[i, d].astype(float),
+            "price": np.round(rng.lognormal(1, 0.3, skus)[i] * (1 - 0.2 * (d % 90 < 7)), 2),
+            "promo": np.where(d % 90 < 7, 0.2, 0.0),
+            "in_stock": np.where(rng.random(len(i)) < 0.05, 0.5, 1.0),
+            "cancelled_at": pl.Series(cancelled.astype("datetime64[D]")),
+        }
+    ).with_columns(pl.col("date").cast(pl.Date), pl.col("cancelled_at").cast(pl.Date))
+    known = np.array(FIRST_WEEK, "datetime64[D]") + launch * 7 - 10
+    first = pl.DataFrame(
+        {
+            "sku_id": names,
+            "title": [
+                f"{c} {t} no {k}"
+                for k, (c, t) in enumerate(zip(rng.choice(["red", "blue"], skus), rng.choice(["mug", "lamp"], skus), strict=True))
+            ],
+            "category": rng.choice(["Home > Kitchen", "Home > Light", "Garden"], skus),
+            "brand": rng.choice(["Acme", "Bolt"], skus),
+            "image": [photo(tuple(rng.integers(0, 255, 3).tolist())) if k % 3 else None for k in range(skus)],
+            "list_price": np.round(rng.lognormal(1, 0.3, skus), 2),
+            "known_at": known,
+        },
+        schema_overrides={"image": pl.Binary, "known_at": pl.Date},
+    )
+    renamed = first.filter(pl.int_range(pl.len()) % 5 == 0).with_columns(
+        pl.col("title") + " new", pl.col("known_at") + dt.timedelta(weeks=20)
+    )
+    at = rng.integers(0, len(i), 60)
+    reviews = sales[at].select("sku_id", "date", rating=pl.Series(rng.integers(1, 6, 60).astype(float)), text=pl.lit("fine thing"))
+    plan_weeks = [FIRST_WEEK + dt.timedelta(weeks=int(w)) for w in range(weeks, weeks + 8)]
+    plans = pl.DataFrame({"sku_id": np.repeat(names[:10], 8), "week": plan_weeks * 10, "price": 3.0, "promo": 0.1})
+    return {"products": pl.concat([first, renamed]), "sales": sales, "reviews": reviews, "plans": plans}

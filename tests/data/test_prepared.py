@@ -1,0 +1,96 @@
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from plcp.base import DataError
+from plcp.data.contract import Dataset
+from plcp.data.prepared import PrepareConfig, Prepared, announced, prepare
+from plcp.data.shards import first_sale
+from plcp.data.view import panel_view
+from tests.conftest import FIRST_WEEK, little_shop
+
+
+@pytest.fixture(scope="module")
+def shop() -> dict[str, pl.DataFrame]:
+    return little_shop()
+
+
+@pytest.fixture(scope="module")
+def prepared(shop: dict[str, pl.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepare(Dataset.of(shop), tmp_path_factory.mktemp("prepared") / "P", PrepareConfig(skus_per_shard=7))
+
+
+def test_every_sku_stands_once_and_every_unit_is_there(prepared: Prepared, shop: dict[str, pl.DataFrame]) -> None:
+    view = panel_view(prepared)
+    assert view.sku_id == sorted(set(shop["products"]["sku_id"]))
+    standing = shop["sales"].filter(pl.col("cancelled_at").is_null())
+    assert view.units.sum() == standing["units"].sum()
+
+
+def test_units_as_of_an_origin_count_what_was_cancelled_later(prepared: Prepared, shop: dict[str, pl.DataFrame]) -> None:
+    for week in (20, 45):
+        origin = FIRST_WEEK + dt.timedelta(weeks=week)
+        known = shop["sales"].filter((pl.col("date") < origin) & (pl.col("cancelled_at").is_null() | (pl.col("cancelled_at") >= origin)))
+        expected = dict(known.group_by("sku_id").agg(pl.col("units").sum()).rows())
+        view = panel_view(prepared, origin)
+        assert view.units.shape[1] == week
+        assert view.units.sum(1).tolist() == [expected.get(s, 0) for s in view.sku_id]
+
+
+def test_a_shut_week_is_found_and_a_cut_short_one_left_out(prepared: Prepared, shop: dict[str, pl.DataFrame], tmp_path: Path) -> None:
+    assert prepared.timeline.closed == (32,)
+    short = {**shop, "sales": shop["sales"].filter(pl.col("date") < FIRST_WEEK + dt.timedelta(days=60 * 7 + 3))}
+    assert prepare(Dataset.of(short), tmp_path / "short").weeks == 60
+
+
+def test_the_same_rows_in_another_order_give_the_same_digest(shop: dict[str, pl.DataFrame], prepared: Prepared, tmp_path: Path) -> None:
+    turned = {name: frame.sample(fraction=1, shuffle=True, seed=3) for name, frame in shop.items() if name in ("sales", "plans")}
+    again = prepare(Dataset.of({**shop, **turned}), tmp_path / "again", PrepareConfig(skus_per_shard=7))
+    assert again.digest == prepared.digest
+
+
+def test_price_is_what_a_unit_cost_on_average(tmp_path: Path) -> None:
+    day = [FIRST_WEEK, FIRST_WEEK + dt.timedelta(days=1), FIRST_WEEK + dt.timedelta(days=6)]
+    sales = pl.DataFrame({"sku_id": ["a"] * 3, "date": day, "units": [1.0, 3.0, 0.5], "price": [10.0, 6.0, 2.0]})
+    products = pl.DataFrame({"sku_id": ["a"], "title": ["thing"]})
+    view = panel_view(prepare(Dataset.of({"sales": sales, "products": products}), tmp_path / "p"))
+    assert view.units.tolist() == [[4.5]]
+    assert view.price[0, 0] == pytest.approx(29 / 4.5)
+
+
+def test_an_announced_product_is_a_shard_without_sales(prepared: Prepared) -> None:
+    launches = pl.DataFrame(
+        {"sku_id": ["b", "a"], "title": ["B", "A"], "start": [prepared.origin, prepared.origin + dt.timedelta(weeks=3)]}
+    )
+    shard = announced(launches, prepared)
+    rows, origins = np.arange(2), np.full(2, prepared.weeks)
+    assert shard.sku_id == ["a", "b"]
+    first = first_sale(shard.units_as_of(rows, origins), origins)
+    version = shard.version_at(rows, origins, np.isnan(first))
+    assert shard.versions.values["title"].gather(version).to_list() == ["A", "B"]
+    assert shard.launch(first, version).tolist() == [prepared.weeks + 3, prepared.weeks]
+
+
+def test_what_is_no_prepared_folder_says_so(tmp_path: Path, prepared: Prepared) -> None:
+    with pytest.raises(DataError, match=r"no manifest\.json"):
+        Prepared.open(tmp_path)
+    broken = prepared.root.parent / "broken"
+    (broken / "shards").mkdir(parents=True)
+    (broken / "manifest.json").write_text((prepared.root / "manifest.json").read_text())
+    with pytest.raises(DataError, match="part-00000"):
+        Prepared.open(broken)
+    for info in prepared.shards:
+        (broken / "shards" / info.file).write_bytes(b"PAR1 no more")
+    with pytest.raises(DataError, match="cannot be read as a shard"):
+        Prepared.open(broken).read(0)
+
+
+def test_a_failed_attempt_leaves_nothing(shop: dict[str, pl.DataFrame], tmp_path: Path) -> None:
+    early = {**shop, "sales": shop["sales"].filter(pl.col("date") <= FIRST_WEEK + dt.timedelta(days=2))}
+    dataset = Dataset.of(early)
+    with pytest.raises(DataError, match="origin"):
+        prepare(Dataset(dataset.tables, dataset.root, dataset.report, dataset.first_sale, origin=FIRST_WEEK), tmp_path / "p")
+    assert not (tmp_path / "p").exists()

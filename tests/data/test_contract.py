@@ -1,0 +1,384 @@
+import datetime as dt
+import io
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from plcp.base import DataError
+from plcp.data.contract import ContractConfig, Dataset, check, open_dataset
+from plcp.tables import CONTRACT, QUARANTINE
+from tests.conftest import little_shop, photo
+
+MONDAY = date(2024, 1, 1)
+LENIENT = ContractConfig(max_bad_share=1.0, today=date(2026, 1, 1))
+DAYS = [MONDAY + dt.timedelta(days=k) for k in range(10)]
+GOOD: dict[str, pl.DataFrame] = {
+    "products": pl.DataFrame({"sku_id": ["A", "B"], "title": ["Lamp", "Cup"]}),
+    "sales": pl.DataFrame({"sku_id": ["A"] * 5 + ["B"] * 5, "date": DAYS, "units": [float(k) for k in range(10)]}),
+    "reviews": pl.DataFrame({"sku_id": ["A"], "date": [MONDAY], "rating": [5], "text": ["fine"]}),
+    "baskets": pl.DataFrame({"basket_id": [1, 1], "sku_id": ["A", "B"], "ts": [dt.datetime(2024, 1, 1, 9)] * 2, "customer_id": [7, 7]}),
+    "signals": pl.DataFrame({"date": [MONDAY], "key": ["*"], "name": ["rain"], "value": [1.0]}),
+    "plans": pl.DataFrame({"sku_id": ["A", "A"], "week": [MONDAY, date(2024, 1, 8)], "price": [1.0, None], "promo": [None, 0.2]}),
+    "vectors": pl.DataFrame({"sku_id": ["A"], "kind": ["audio"], "vector": [[1.0, 2.0]]}),
+    "supply": pl.DataFrame({"sku_id": ["A"], "on_hand": [3], "unit_cost": [1.5]}),
+}
+
+
+def write(data: Path, tables: dict[str, pl.DataFrame], name: str = "part-00000.parquet") -> Path:
+    for table, frame in tables.items():
+        (data / table).mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(data / table / name)
+    return data
+
+
+def with_value(table: str, column: str, value: Any) -> dict[str, pl.DataFrame]:
+    """GOOD, with one value of the table's first row changed."""
+    frame = GOOD[table]
+    old = frame[column].to_list() if column in frame.columns else [None] * frame.height
+    return {**GOOD, table: frame.with_columns(pl.Series(column, [value, *old[1:]], strict=False))}
+
+
+def found(tables: dict[str, pl.DataFrame], config: ContractConfig = LENIENT) -> dict[tuple[str, str, str], int]:
+    """(table, field, check) → rows, of all problems."""
+    return {(p.table, p.field, p.check): p.rows for p in Dataset.of(tables, config).report.problems}
+
+
+def test_good_tables_have_no_problem_and_all_columns_of_the_contract() -> None:
+    dataset = Dataset.of(GOOD, LENIENT)
+    assert dataset.report.problems == ()
+    for name, frame in dataset.tables.items():
+        schema = frame.collect_schema()
+        assert schema.names() == CONTRACT[name].schema.names()
+        different = {c for c, type in schema.items() if type != CONTRACT[name].schema[c]}
+        assert different == ({"image"} if name == "products" else set())
+        assert frame.collect().height == GOOD[name].height
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "name"),
+    [
+        ("sales", "sku_id", None, "missing"),
+        ("sales", "sku_id", "  ", "blank"),
+        ("sales", "sku_id", "x" * 10_000, "too long"),
+        ("sales", "sku_id", "A\nB", "control character"),
+        ("sales", "units", -1.0, "too low"),
+        ("sales", "units", float("nan"), "not finite"),
+        ("sales", "units", float("inf"), "not finite"),
+        ("sales", "units", None, "missing"),
+        ("sales", "units", 1e12, "too high"),
+        ("sales", "price", -0.01, "too low"),
+        ("sales", "promo", 30.0, "too high"),
+        ("sales", "in_stock", 1.2, "too high"),
+        ("sales", "date", date(1970, 1, 1), "too early"),
+        ("sales", "date", date(2026, 1, 2), "future"),
+        ("sales", "cancelled_at", date(2030, 1, 1), "future"),
+        ("products", "title", None, "missing"),
+        ("products", "title", " ", "blank"),
+        ("products", "launch_date", date(2999, 1, 1), "too late"),
+        ("products", "attributes", "{half", "json"),
+        ("products", "attributes", "[1]", "json"),
+        ("reviews", "rating", 0, "too low"),
+        ("reviews", "rating", 6, "too high"),
+        ("baskets", "basket_id", None, "missing"),
+        ("baskets", "ts", dt.datetime(2027, 1, 1), "future"),
+        ("signals", "value", float("nan"), "not finite"),
+        ("signals", "key", None, "missing"),
+        ("plans", "week", date(2024, 1, 2), "monday"),
+        ("plans", "promo", 1.5, "too high"),
+        ("vectors", "vector", [], "empty"),
+        ("vectors", "vector", [float("nan")], "not finite"),
+        ("supply", "unit_cost", -1.0, "too low"),
+    ],
+)
+def test_a_bad_value_quarantines_its_row_by_a_named_check(table: str, column: str, value: Any, name: str) -> None:
+    tables = with_value(table, column, value)
+    dataset = Dataset.of(tables, LENIENT)
+    problem = next(p for p in dataset.report.problems if p.outcome == "quarantined")
+    assert (problem.table, problem.field, problem.check, problem.rows, problem.row) == (table, column, name, 1, 0)
+    assert dataset.report.kept[table] == GOOD[table].height - 1
+    assert dataset.tables[table].collect().height == GOOD[table].height - 1
+
+
+@pytest.mark.parametrize("identity", ["red lamp", "🙂", "Ünïcode", "x" * 200])
+def test_ids_with_spaces_and_emoji_are_ids(identity: str) -> None:
+    tables = {name: GOOD[name].with_columns(sku_id=pl.lit(identity)).head(1) for name in ("products", "sales")}
+    assert Dataset.of(tables, LENIENT).tables["sales"].collect()["sku_id"].to_list() == [identity]
+
+
+def test_numbers_and_dates_as_text_are_read_and_what_is_none_is_quarantined() -> None:
+    sales = pl.DataFrame(
+        {
+            "sku_id": ["A"] * 6,
+            "date": ["2024-01-01", "2024-01-02T10:30:00", "02/03/2024", "2024-02-30", "2024-01-05", "2024-01-06"],
+            "units": ["1", " 2.5 ", "3", "4", "many", "6"],
+            "price": ["9.99", None, "1", "1", "1", "£4.50"],
+        }
+    )
+    dataset = Dataset.of({**GOOD, "sales": sales}, LENIENT)
+    assert dataset.tables["sales"].select("date", "units", "price").collect().rows() == [(MONDAY, 1.0, 9.99), (DAYS[1], 2.5, None)]
+    seen = {(p.field, p.check): (p.rows, p.row, p.value) for p in dataset.report.problems}
+    assert seen == {
+        ("date", "type"): (2, 2, "02/03/2024"),
+        ("units", "type"): (1, 4, "many"),
+        ("price", "currency"): (1, 5, "£4.50"),
+    }
+
+
+def test_dates_beyond_every_calendar_are_quarantined() -> None:
+    days = pl.Series("date", [2**31 - 1, 19723], dtype=pl.Int32).cast(pl.Date)
+    times = pl.Series("ts", [2**63 - 1, 0], dtype=pl.Int64)
+    for unit in ("ms", "us"):
+        moments = times.cast(pl.Datetime(unit)).dt.replace_time_zone("UTC")
+        tables = {**GOOD, "baskets": GOOD["baskets"].with_columns(moments)}
+        assert found(tables)["baskets", "ts", "type"] == 1
+    sales = GOOD["sales"].head(2).with_columns(days)
+    assert found({**GOOD, "sales": sales})["sales", "date", "future"] == 1
+
+
+def test_the_day_is_the_one_that_the_clock_of_the_time_zone_showed() -> None:
+    late = pl.Series("date", [dt.datetime(2024, 1, 1, 23, 30)]).dt.replace_time_zone("America/New_York")
+    dataset = Dataset.of({**GOOD, "sales": GOOD["sales"].head(1).with_columns(late)}, LENIENT)
+    assert dataset.tables["sales"].collect()["date"].to_list() == [MONDAY]
+    assert [(p.check, p.outcome) for p in dataset.report.problems] == [("time zone", "noted")]
+
+
+def test_structs_become_json_and_categories_strings() -> None:
+    attributes = pl.Series("attributes", [{"colour": "red", "watt": 40}, {"colour": None, "watt": None}])
+    products = GOOD["products"].with_columns(attributes, category=pl.Series(["Home", "Home"], dtype=pl.Categorical))
+    rows = Dataset.of({**GOOD, "products": products}, LENIENT).tables["products"].select("category", "attributes").collect()
+    assert rows.row(0) == ("Home", '{"colour":"red","watt":40}')
+
+
+def test_doubled_products_keep_the_last_row() -> None:
+    products = pl.DataFrame({"sku_id": ["A", "B", "A"], "title": ["Lamp", "Cup", "Bright lamp"]})
+    dataset = Dataset.of({**GOOD, "products": products}, LENIENT)
+    assert dataset.tables["products"].select("sku_id", "title").collect().rows() == [("B", "Cup"), ("A", "Bright lamp")]
+    assert [(p.check, p.rows, p.row) for p in dataset.report.problems] == [("doubled", 1, 0)]
+
+
+@pytest.mark.parametrize(("mode", "units"), [("sum", [1.0, 2.0, 3.0]), ("last", [2.0, 3.0]), ("refuse", [3.0])])
+def test_sales_of_one_sku_and_day_are_summed_or_the_last_kept_or_refused(mode: Any, units: list[float]) -> None:
+    sales = pl.DataFrame({"sku_id": ["A", "A", "B"], "date": [MONDAY] * 3, "units": [1.0, 2.0, 3.0]})
+    config = ContractConfig(max_bad_share=1.0, duplicate_sales=mode)
+    dataset = Dataset.of({**GOOD, "sales": sales}, config)
+    assert dataset.tables["sales"].collect()["units"].to_list() == units
+    assert sum(p.rows for p in dataset.report.problems if p.check == "doubled") == 3 - len(units)
+
+
+def test_relations_between_tables_are_noted_and_nothing_is_left_out() -> None:
+    products = pl.DataFrame({"sku_id": ["A", "a", "ﬁ", "fi "], "title": ["x"] * 4, "launch_date": [DAYS[9], None, None, None]})
+    plans = pl.DataFrame({"sku_id": ["A", "A"], "week": [MONDAY, date(2024, 1, 22)], "price": [1.0, 1.0], "promo": [0.0, 0.0]})
+    dataset = Dataset.of({"products": products, "sales": GOOD["sales"], "plans": plans}, LENIENT)
+    assert {p.outcome for p in dataset.report.problems} == {"noted"}
+    assert {(p.table, p.check): (p.rows, p.value) for p in dataset.report.problems} == {
+        ("sales", "unknown product"): (5, "B"),
+        ("products", "look-alike ids"): (2, "A / a"),
+        ("products", "late launch"): (1, "2024-01-10"),
+        ("plans", "gap"): (2, "A"),
+    }
+    assert dataset.tables["sales"].collect().height == 10
+
+
+@pytest.mark.parametrize(
+    ("first", "label", "monday"),
+    [
+        (date(2024, 1, 7), "start", date(2024, 1, 8)),  # Sundays: the week is that of the next day
+        (date(2024, 1, 3), "start", date(2024, 1, 8)),  # Wednesdays: later, never earlier
+        (date(2024, 1, 7), "end", date(2024, 1, 1)),
+        (date(2024, 1, 6), "end", date(2024, 1, 1)),
+        (date(2024, 1, 8), "start", date(2024, 1, 8)),
+    ],
+)
+def test_weeks_that_do_not_start_on_mondays_are_moved_to_one(first: date, label: Any, monday: date) -> None:
+    weeks = [first + dt.timedelta(weeks=k) for k in range(4)]
+    sales = pl.DataFrame({"sku_id": ["A"] * 4, "date": weeks, "units": [0.0, 1.0, 1.0, 1.0]})
+    dataset = Dataset.of({**GOOD, "sales": sales}, ContractConfig(week_label=label))
+    assert dataset.tables["sales"].collect()["date"].to_list() == [monday + dt.timedelta(weeks=k) for k in range(4)]
+    assert dataset.first_sale.collect().rows() == [("A", monday + dt.timedelta(weeks=1))]
+    assert ("weekly" in {p.check for p in dataset.report.problems}) == (first != monday)
+
+
+def test_daily_and_weekly_rows_in_one_table_are_noted() -> None:
+    weekly = [MONDAY + dt.timedelta(weeks=k) for k in range(6)]
+    daily = [date(2024, 2, 12) + dt.timedelta(days=k) for k in range(28)]
+    sales = pl.DataFrame({"sku_id": "A", "date": weekly + daily, "units": 1.0})
+    assert found({**GOOD, "sales": sales})["sales", "date", "mixed granularity"] == 6
+    assert ("sales", "date", "mixed granularity") not in found({**GOOD, "sales": sales.tail(28)})
+
+
+def broken_photos(root: Path) -> dict[str, tuple[Any, str | None, str | None]]:
+    """By SKU: image, image_path, and a word of the reason (None for a good one)."""
+    big = io.BytesIO()
+    Image.new("1", (50_000, 50_000)).save(big, "PNG")
+    (root / "photos").mkdir(parents=True)
+    (root / "photos" / "good.png").write_bytes(photo((1, 2, 3)))
+    (root / "photos" / "empty.jpg").write_bytes(b"")
+    (root.parent / "secret.png").write_bytes(photo((1, 2, 3)))
+    return {
+        "good bytes": (photo((9, 9, 9)), None, None),
+        "good path": (None, "photos/good.png", None),
+        "none": (None, None, None),
+        "zero bytes": (b"", None, "0 bytes"),
+        "page": (b"\n<!DOCTYPE html><html>404</html>", None, "HTML"),
+        "noise": (b"\x00\x01\x02 no image", None, "not an image"),
+        "truncated": (photo((9, 9, 9))[:20], None, "not an image"),
+        "bomb": (big.getvalue(), None, "pixels"),
+        "empty file": (None, "photos/empty.jpg", "0 bytes"),
+        "lost": (None, "photos/lost.png", "no such image"),
+        "escape": (None, "../secret.png", "leaves the data folder"),
+        "absolute": (None, "/etc/passwd", "leaves the data folder"),
+    }
+
+
+def test_products_stay_without_photos_that_are_none(tmp_path: Path) -> None:
+    cases = broken_photos(tmp_path / "data")
+    products = pl.DataFrame(
+        {
+            "sku_id": list(cases),
+            "title": ["x"] * len(cases),
+            "image": [c[0] for c in cases.values()],
+            "image_path": [c[1] for c in cases.values()],
+        },
+        schema_overrides={"image": pl.Binary},
+    )
+    data = write(tmp_path / "data", {"products": products, "sales": GOOD["sales"]})
+    dataset = open_dataset(data, LENIENT, tmp_path / "quarantine")
+    rows = dict(dataset.tables["products"].select("sku_id", "image").collect().iter_rows())
+    assert {sku for sku, photos in rows.items() if photos} == {"good bytes", "good path"}
+    assert rows["good path"] == [photo((1, 2, 3))]
+    aside = pl.read_parquet(tmp_path / "quarantine" / "products.parquet")
+    assert set(aside["outcome"]) == {"emptied"}
+    reasons = {list(cases)[row]: reason for row, reason in aside.select("row", "reason").iter_rows()}
+    assert set(reasons) == {sku for sku, case in cases.items() if case[2]}
+    for sku, reason in reasons.items():
+        assert cases[sku][2] in reason
+
+
+def test_of_several_photos_the_good_ones_are_kept() -> None:
+    image = pl.Series("image", [[photo((1, 1, 1)), b"", photo((2, 2, 2))], None], dtype=pl.List(pl.Binary))
+    dataset = Dataset.of({**GOOD, "products": GOOD["products"].with_columns(image)}, LENIENT)
+    assert dataset.tables["products"].collect()["image"].to_list() == [[photo((1, 1, 1)), photo((2, 2, 2))], None]
+    assert [(p.check, p.outcome) for p in dataset.report.problems] == [("image", "emptied")]
+
+
+def test_a_bad_row_is_found_again_by_file_and_row(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", GOOD)
+    other = with_value("sales", "units", -2.0)["sales"].with_columns(price=pl.lit(1.0))  # another schema, so another piece
+    write(data, {"sales": other}, "part-00001.parquet")
+    write(data, {"sales": other.with_columns(promo=pl.lit(40))}, "part-00002.parquet")
+    dataset = open_dataset(data, LENIENT, tmp_path / "quarantine")
+    aside = pl.read_parquet(tmp_path / "quarantine" / "sales.parquet")
+    assert aside.schema == QUARANTINE.schema
+    place = aside.select("file", "row", "field", "check", "value")
+    assert place.row(0) == ("sales/part-00001.parquet", 0, "units", "too low", "-2.0")
+    assert place.row(1) == ("sales/part-00002.parquet", 0, "units", "too low", "-2.0")
+    assert place.row(10) == ("sales/part-00002.parquet", 9, "promo", "too high", "40")
+    assert dataset.report.rows["sales"] == dataset.report.kept["sales"] + aside.height == 30
+    assert dataset.tables["sales"].collect().height == dataset.report.kept["sales"]
+
+
+def test_what_was_mended_leaves_the_quarantine(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", with_value("sales", "units", -2.0))
+    open_dataset(data, LENIENT, tmp_path / "quarantine")
+    assert [p.name for p in (tmp_path / "quarantine").iterdir()] == ["sales.parquet"]
+    write(data, GOOD)
+    open_dataset(data, LENIENT, tmp_path / "quarantine")
+    assert not (tmp_path / "quarantine").exists()
+
+
+def test_bad_files_are_named_with_what_was_found_and_expected(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", GOOD)
+    whole = (data / "sales" / "part-00000.parquet").read_bytes()
+    (data / "sales" / "empty.parquet").write_bytes(b"")
+    (data / "sales" / "page.parquet").write_bytes(b"<html>")
+    (data / "sales" / "truncated.parquet").write_bytes(whole[: len(whole) // 2])
+    write(data, {"sales": GOOD["sales"].drop("units")}, "no-units.parquet")
+    write(data, {"sales": GOOD["sales"].with_columns(date=pl.lit(20240101))}, "wrong-type.parquet")
+    write(data, {"sales": GOOD["sales"].clear()}, "no-rows.parquet")
+    report = check(data, LENIENT, tmp_path / "quarantine")
+    reasons = {p.file.removeprefix("sales/"): p.reason for p in report.problems}
+    assert reasons["empty.parquet"] == "empty file"
+    assert reasons["page.parquet"].startswith("not a readable Parquet file")
+    assert reasons["truncated.parquet"].startswith("not a readable Parquet file")
+    assert reasons["no-units.parquet"] == "column units is missing: found sku_id, date; expected sku_id, date, units"
+    assert reasons["wrong-type.parquet"] == "column date has type Int32, expected Date"
+    assert len(reasons) == 5
+    assert report.kept["sales"] == 10
+    assert set(pl.read_parquet(tmp_path / "quarantine" / "sales.parquet")["file"]) == {f"sales/{name}" for name in reasons}
+
+
+def test_a_file_with_damaged_pages_is_left_out_whole(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", GOOD)
+    many = pl.concat([GOOD["sales"]] * 5000)
+    write(data, {"sales": many}, "damaged.parquet")
+    path = data / "sales" / "damaged.parquet"
+    content = bytearray(path.read_bytes())
+    content[30:70] = bytes(40)
+    path.write_bytes(content)
+    dataset = open_dataset(data, LENIENT)
+    assert [(p.file, p.check) for p in dataset.report.problems] == [("sales/damaged.parquet", "file")]
+    assert dataset.tables["sales"].collect().height == 10
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("no folder", "no such data folder"),
+        ("no sales", "sales: the table is missing; expected Parquet files with sku_id, date, units"),
+        ("no files", "sales: no rows"),
+        ("no column", "column units is missing: found sku_id, date"),
+        ("too many", "sales: 50.0% of its rows or files are bad, 1.0% are allowed"),
+    ],
+)
+def test_data_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path, spoil: str, message: str) -> None:
+    tables = dict(GOOD)
+    if spoil in ("no sales", "no files"):
+        del tables["sales"]
+    if spoil == "no column":
+        tables["sales"] = GOOD["sales"].drop("units")
+    if spoil == "too many":
+        tables["sales"] = GOOD["sales"].with_columns(pl.col("units") - 5)
+    data = tmp_path / "data"
+    if spoil != "no folder":
+        write(data, tables)
+    if spoil == "no files":
+        (data / "sales").mkdir()
+    with pytest.raises(DataError, match=message):
+        open_dataset(data)
+
+
+def test_the_bad_share_is_set_per_table() -> None:
+    tables = with_value("sales", "units", -1.0)
+    Dataset.of(tables, ContractConfig(max_bad_share={"sales": 0.1}))
+    with pytest.raises(DataError, match="memory, row 0, units: below 0"):
+        Dataset.of(tables, ContractConfig(max_bad_share={"products": 0.1}))
+    with pytest.raises(ValidationError, match="saels is no table"):
+        ContractConfig(max_bad_share={"saels": 0.1})
+
+
+def test_extra_columns_and_folders_are_reported_and_ignored(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", {**GOOD, "sales": GOOD["sales"].with_columns(colour=pl.lit("red")), "reveiws": GOOD["reviews"]})
+    dataset = open_dataset(data)
+    assert {(p.table, p.check, p.field, p.outcome) for p in dataset.report.problems} == {
+        ("sales", "extra column", "colour", "noted"),
+        ("reveiws", "unknown table", "", "noted"),
+    }
+    assert "colour" not in dataset.tables["sales"].collect_schema()
+
+
+def test_the_digest_follows_files_configuration_and_cut(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", GOOD)
+    digest = open_dataset(data).digest
+    assert digest == open_dataset(data).digest
+    assert digest != open_dataset(data, ContractConfig(duplicate_sales="last")).digest
+    write(data, with_value("sales", "units", 3.0))
+    assert digest != open_dataset(data).digest
+
+
+def test_the_little_shop_is_clean() -> None:
+    assert [p.check for p in Dataset.of(little_shop()).report.problems] == []

@@ -197,6 +197,21 @@ SUPPLY = Table(
 )
 CONTRACT = {t.name: t for t in (PRODUCTS, SALES, REVIEWS, BASKETS, SIGNALS, PLANS, VECTORS, SUPPLY)}
 
+QUARANTINE = Table(
+    "quarantine",
+    "What was wrong with input rows, a file per table. A row stands here once for the first rule that it breaks.",
+    (
+        Column("table", STRING, "the table"),
+        Column("file", STRING, "its file, below the data folder"),
+        Column("row", INT, "number of the row in its file, from 0; null for a whole file", nullable=True),
+        Column("field", STRING, "the column"),
+        Column("check", STRING, "the rule's name"),
+        Column("value", STRING, "what stood there", nullable=True),
+        Column("reason", STRING, "what is wrong with it"),
+        Column("outcome", STRING, "was the row left out, or only its value?", choices=("quarantined", "emptied")),
+    ),
+)
+
 # Forecasts and what follows from them: a folder per table, what batch and online both return.
 
 ORIGIN = Column("origin", DATE, "first week forecast, a Monday")
@@ -259,7 +274,7 @@ DECISIONS = Table(
         Column("value", FLOAT, "how much", nullable=True),
         Column("unit", STRING, "of what", nullable=True),
         Column("other_sku_id", STRING, "the substitute, where there is one", nullable=True),
-        Column("rank", INT, "1 is the most urgent of its kind"),
+        Column("rank", INT, "1 is the most urgent of its kind; of a product's substitutes, the nearest"),
         Column("expected_effect", FLOAT, "money, mean", nullable=True),
         Column("effect_low", FLOAT, "money, 10% quantile", nullable=True),
         Column("effect_high", FLOAT, "money, 90% quantile", nullable=True),

@@ -28,7 +28,7 @@ def fits(column: Column, found: pl.DataType) -> bool:
         return isinstance(found, (pl.Date, pl.Datetime, pl.String))
     if column.type == BINARY:
         return found in (pl.Binary(), PHOTOS)
-    return isinstance(found, (pl.List, pl.Array)) and found.inner.is_numeric()
+    return isinstance(found, (pl.List, pl.Array)) and (found.inner.is_numeric() or found.inner == pl.Null)
 
 
 def may_fail(column: Column, found: pl.DataType) -> bool:

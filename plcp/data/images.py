@@ -9,7 +9,7 @@ import polars as pl
 from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000  # a larger one is a decompression bomb before it is a product photo
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def fault(photo: bytes | Path) -> str | None:

@@ -95,11 +95,9 @@ def weekly_reviews(reviews: pl.LazyFrame, timeline: Timeline) -> pl.LazyFrame:
     )
 
 
-def weekly(sales: pl.LazyFrame, reviews: pl.LazyFrame | None, timeline: Timeline) -> pl.DataFrame:
+def weekly(sales: pl.LazyFrame, reviews: pl.LazyFrame | None, timeline: Timeline, present: list[str]) -> pl.DataFrame:
     """Per SKU and week: every channel the data holds anything for."""
-    options = ("price", *AVERAGED, *SUMMED, "cancelled_at")
-    filled = sales.select(pl.col(options).is_not_null().any()).collect(engine="streaming").row(0, named=True)
-    panel = weekly_sales(sales, timeline, [name for name, has in filled.items() if has])
+    panel = weekly_sales(sales, timeline, present)
     if reviews is not None:
         panel = panel.join(weekly_reviews(reviews, timeline), on=["sku_id", "week"], how="full", coalesce=True)
-    return panel.collect(engine="streaming")
+    return panel.collect()

@@ -5,9 +5,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import polars as pl
@@ -15,13 +17,16 @@ from pydantic import Field
 
 from plcp.base import Config, DataError
 from plcp.data import panel
+from plcp.data.content import build
 from plcp.data.contract import Dataset
-from plcp.data.shards import LISTS, Shard, first_sale, shard_frame, write_shard
+from plcp.data.shards import Shard, first_sale, write_shard
 from plcp.data.siblings import PoolBuilder, Pools
-from plcp.data.timeline import WEEK, Timeline
-from plcp.tables import PLANS, PRODUCTS, REVIEWS, SALES
+from plcp.data.spill import filled, spill
+from plcp.data.timeline import Timeline
+from plcp.tables import PRODUCTS, SALES
 
 FORMAT = 1
+BUILDERS = 2  # parts built at a time; Polars uses every core for each, numpy one
 
 
 class PrepareConfig(Config):
@@ -107,25 +112,40 @@ def prepare(
     aside = out.with_name(f".{out.name}.writing")
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "shards").mkdir(parents=True)
-    timeline = panel.timeline_of(dataset.tables["sales"], dataset.origin)
-    content = Content.collect(dataset.tables, timeline)
-    pools = PoolBuilder(timeline.weeks)
-    starts = range(0, len(content.skus), config.skus_per_shard)
-    infos = []
-    for index, start in enumerate(starts):
-        frame = content.shard(start, config.skus_per_shard)
-        add_to_pools(pools, Shard(frame, timeline, Pools.none()))
-        path = aside / "shards" / f"part-{index:05d}.parquet"
-        write_shard(frame, path)
-        infos.append(ShardInfo(path.name, len(frame), hashlib.sha256(path.read_bytes()).hexdigest()))
-        if progress:
-            progress(index + 1, len(starts))
-    done = pools.done()
-    np.savez(aside / "pools.npz", total=done.total, count=done.count)
-    write_manifest(aside, timeline, infos, content.channels)
+    try:
+        write(dataset, aside, config, progress or (lambda done, of: None))
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
     shutil.rmtree(out, ignore_errors=True)
     aside.replace(out)
     return Prepared.open(out)
+
+
+def write(dataset: Dataset, folder: Path, config: PrepareConfig, progress: Callable[[int, int], None]) -> None:
+    """Split the tables by SKU, then build and write the parts, some at a time."""
+    timeline = panel.timeline_of(dataset.tables["sales"], dataset.origin)
+    present = filled(dataset.tables["sales"])
+    skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
+    parts = spill(dataset.tables, max(1, -(-skus // config.skus_per_shard)), folder / "spill")
+    pools, lock, infos = PoolBuilder(timeline.weeks), Lock(), []
+
+    def write_part(index: int) -> ShardInfo:
+        frame = build(parts[index], timeline, present)
+        path = folder / "shards" / f"part-{index:05d}.parquet"
+        write_shard(frame, path)
+        with lock:
+            add_to_pools(pools, Shard(frame, timeline, Pools.none()))
+        return ShardInfo(path.name, len(frame), hashlib.sha256(path.read_bytes()).hexdigest())
+
+    with ThreadPoolExecutor(BUILDERS) as pool:
+        for info in pool.map(write_part, range(len(parts))):
+            infos.append(info)
+            progress(len(infos), len(parts))
+    shutil.rmtree(folder / "spill", ignore_errors=True)
+    done = pools.done()
+    np.savez(folder / "pools.npz", total=done.total, count=done.count)
+    write_manifest(folder, timeline, infos)
 
 
 def add_to_pools(pools: PoolBuilder, shard: Shard) -> None:
@@ -138,96 +158,23 @@ def add_to_pools(pools: PoolBuilder, shard: Shard) -> None:
     pools.add(units, np.where(np.isnan(first), np.nan, shard.launch(first, version)), pool)
 
 
-def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo], channels: list[str]) -> None:
+def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo]) -> None:
+    found = pl.scan_parquet(folder / "shards" / shards[0].file).collect_schema()
     content = {
         "format": FORMAT,
         "first_week": timeline.first_week.isoformat(),
         "weeks": timeline.weeks,
         "closed": list(timeline.closed),
-        "channels": channels,
+        "channels": [name for name in panel.CHANNELS if name in found],
         "shards": [asdict(shard) for shard in shards],
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps({**content, "digest": digest}, indent=1))
 
 
-@dataclass(frozen=True)
-class Content:
-    """A dataset on the weekly axis, every row with its SKU's place, in the order of places."""
-
-    skus: pl.Series
-    timeline: Timeline
-    weekly: pl.DataFrame
-    lists: dict[str, pl.DataFrame]
-
-    @property
-    def channels(self) -> list[str]:
-        return [c for c in panel.CHANNELS if c in self.weekly.columns]
-
-    @staticmethod
-    def collect(tables: dict[str, pl.LazyFrame], timeline: Timeline) -> "Content":
-        weekly = panel.weekly(tables["sales"], tables.get("reviews"), timeline)
-        named = [tables["products"].select("sku_id").unique().collect(engine="streaming")["sku_id"], weekly["sku_id"].unique()]
-        skus = pl.concat(named).unique().sort()
-        place = pl.DataFrame({"sku_id": skus}).with_row_index("row")
-        lists = {name: make(tables, timeline) for name, make in ENTRIES.items()}
-        return Content(skus, timeline, placed(weekly, place), {name: placed(frame, place) for name, frame in lists.items()})
-
-    def shard(self, start: int, length: int) -> pl.DataFrame:
-        """Rows of the SKUs at places start … start + length."""
-        own = self.skus.slice(start, length)
-        lists = {name: part(frame, start, length) for name, frame in self.lists.items()}
-        return shard_frame(own, part(self.weekly, start, length), lists, self.timeline)
-
-
-def placed(frame: pl.DataFrame, place: pl.DataFrame) -> pl.DataFrame:
-    """A frame with its SKUs' places in front, sorted by them; rows of a SKU keep their order."""
-    return frame.join(place, on="sku_id").drop("sku_id").sort("row", maintain_order=True)
-
-
-def part(frame: pl.DataFrame, start: int, length: int) -> pl.DataFrame:
-    left, right = np.searchsorted(frame["row"].to_numpy(), [start, start + length])
-    return frame.slice(left, right - left).with_columns(pl.col("row") - start)
-
-
-def versions(tables: dict[str, pl.LazyFrame], timeline: Timeline) -> pl.DataFrame:
-    """Product rows in the order in which they became known, without photos."""
-    return known_from(tables["products"]).select("sku_id", *LISTS["versions"]).collect()
-
-
-def photos(tables: dict[str, pl.LazyFrame], timeline: Timeline) -> pl.DataFrame:
-    rows = known_from(tables["products"]).filter(pl.col("image").list.len() > 0)
-    return rows.select("sku_id", "known_from", photos="image").collect()
-
-
-def known_from(products: pl.LazyFrame) -> pl.LazyFrame:
-    """Adds the first Monday after known_at, and sorts by it; a row without known_at comes first and always counts."""
-    week = pl.col("known_at").dt.truncate("1w") + WEEK
-    return products.with_columns(known_from=week).sort("sku_id", "known_at", nulls_last=False, maintain_order=True)
-
-
-def cancelled(tables: dict[str, pl.LazyFrame], timeline: Timeline) -> pl.DataFrame:
-    return panel.late_cancellations(tables["sales"], timeline).collect(engine="streaming")
-
-
-def review_texts(tables: dict[str, pl.LazyFrame], timeline: Timeline) -> pl.DataFrame:
-    reviews = tables.get("reviews", pl.LazyFrame(schema=REVIEWS.schema))
-    written = reviews.filter(pl.col("text").is_not_null() & (pl.col("date") < timeline.origin))
-    return written.select("sku_id", "date", "text").collect().sort("sku_id", "date", "text")
-
-
-def plans(tables: dict[str, pl.LazyFrame], timeline: Timeline) -> pl.DataFrame:
-    rows = tables.get("plans", pl.LazyFrame(schema=PLANS.schema))
-    return rows.select("sku_id", "week", "price", "promo").sort("sku_id", "week").collect()
-
-
-ENTRIES = {"versions": versions, "photos": photos, "cancelled": cancelled, "review_texts": review_texts, "plans": plans}
-
-
 def shard_of(tables: dict[str, pl.LazyFrame], timeline: Timeline, pools: Pools) -> Shard:
     """Contract tables held in memory as one shard, SKUs ascending: what `prepare` would write, on a given axis."""
-    content = Content.collect(tables, timeline)
-    return Shard(content.shard(0, len(content.skus)), timeline, pools)
+    return Shard(build(tables, timeline, filled(tables["sales"])), timeline, pools)
 
 
 def announced(launches: pl.DataFrame, prepared: Prepared) -> Shard:

@@ -13,7 +13,7 @@ from plcp.data.timeline import Timeline
 
 @dataclass(frozen=True)
 class PanelView:
-    """n SKUs over the t weeks before an origin."""
+    """n SKUs, ascending, over the t weeks before an origin."""
 
     timeline: Timeline
     origin: int  # week index; t
@@ -49,8 +49,9 @@ def panel_view(prepared: Prepared, origin: dt.date | None = None) -> PanelView:
     at = prepared.timeline.index(origin) if origin else prepared.weeks
     views = [shard_view(prepared.read(i), at) for i in range(len(prepared.shards))]
     products = pl.concat([v.products for v in views])
-    units, price, launch = (np.concatenate([getattr(v, name) for v in views]) for name in ("units", "price", "launch"))
-    return PanelView(prepared.timeline, at, products, units, price, launch)
+    order = products["sku_id"].arg_sort()
+    units, price, launch = (np.concatenate([getattr(v, name) for v in views])[order] for name in ("units", "price", "launch"))
+    return PanelView(prepared.timeline, at, products[order], units, price, launch)
 
 
 def shard_view(shard: Shard, at: int) -> PanelView:

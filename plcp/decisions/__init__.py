@@ -50,7 +50,9 @@ def decide(scores_run: Path, dataset: Dataset, out: Path, config: DecideConfig |
     config = config or DecideConfig()
     parts = sorted(path.name for path in (scores_run / "curve").glob("*.parquet") if pq.read_metadata(path).num_rows)
     if not parts:
-        raise DataError(f"{scores_run}: no forecast in curve/; give the folder of a finished run (SCORES/runs/<run id>)")
+        raise DataError(
+            f"{scores_run}: no forecast in curve/; give the folder of a finished run (SCORES/runs/<run id>) that did not skip every product"
+        )
     origin = _origin(scores_run / "curve" / parts[0])
     known = terms(asof.cut(dataset, origin).tables, config.supply)
     frames, standings = [], []

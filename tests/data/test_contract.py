@@ -1,12 +1,12 @@
 import datetime as dt
-import io
+import struct
+import zlib
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from PIL import Image
 from pydantic import ValidationError
 
 from plcp.base import DataError
@@ -213,8 +213,9 @@ def test_daily_and_weekly_rows_in_one_table_are_noted() -> None:
 
 def broken_photos(root: Path) -> dict[str, tuple[Any, str | None, str | None]]:
     """By SKU: image, image_path, and a word of the reason (None for a good one)."""
-    big = io.BytesIO()
-    Image.new("1", (50_000, 50_000)).save(big, "PNG")
+    small = photo((0, 0, 0))
+    header = b"IHDR" + struct.pack(">II", 50_000, 50_000) + small[24:29]
+    bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
     (root / "photos").mkdir(parents=True)
     (root / "photos" / "good.png").write_bytes(photo((1, 2, 3)))
     (root / "photos" / "empty.jpg").write_bytes(b"")
@@ -227,7 +228,7 @@ def broken_photos(root: Path) -> dict[str, tuple[Any, str | None, str | None]]:
         "page": (b"\n<!DOCTYPE html><html>404</html>", None, "HTML"),
         "noise": (b"\x00\x01\x02 no image", None, "not an image"),
         "truncated": (photo((9, 9, 9))[:20], None, "not an image"),
-        "bomb": (big.getvalue(), None, "pixels"),
+        "bomb": (bomb, None, "pixels"),
         "empty file": (None, "photos/empty.jpg", "0 bytes"),
         "lost": (None, "photos/lost.png", "no such image"),
         "escape": (None, "../secret.png", "leaves the data folder"),

@@ -26,33 +26,33 @@ def baskets_table(config: SimulatorConfig, history: History, chunk: int) -> pl.D
     u = draws.uniform("baskets", size, 12)
     cell = np.minimum(np.searchsorted(edges, u[:, 0] * edges[-1], side="right"), edges.size - 1)
     first, week = np.divmod(cell, config.weeks)
-    lines = [np.where(u[:, 1] < COMPLEMENT_BOUGHT, p.complement[first], -1)]
+    columns = [first, np.where(u[:, 1] < COMPLEMENT_BOUGHT, p.complement[first], -1)]
     for k, chance in enumerate(OTHERS):
         other = np.floor(u[:, 2 + k] / chance * p.size).astype(np.int64)
-        lines.append(np.where(u[:, 2 + k] < chance, other, -1))
-    bought = np.stack([first, *lines], axis=1)
+        columns.append(np.where(u[:, 2 + k] < chance, other, -1))
+    bought = np.stack(columns, axis=1)
     bought[:, 1:] = np.where((bought[:, 1:] >= 0) & (history.sales[bought[:, 1:], week[:, None]] > 0), bought[:, 1:], -1)
     bought[:, 1:] = np.where(bought[:, 1:] == first[:, None], -1, bought[:, 1:])
     seconds = np.floor(u[:, 8] * 7 * 86400).astype("timedelta64[s]")
     ts = days(config.first_week, week).astype("datetime64[us]") + seconds
     customer = np.floor(u[:, 9] * u[:, 9] * CUSTOMERS_PER_SKU * config.skus).astype(np.int64)
-    order = np.lexsort((np.arange(size), ts))
-    basket, place = np.nonzero(bought[order] >= 0)
-    source = order[basket]
-    frame = pl.DataFrame(
+    order = np.argsort(ts, kind="stable")
+    bought, ts, customer, known = bought[order], ts[order], customer[order], u[order, 10] >= ANONYMOUS
+    basket, place = np.nonzero(bought >= 0)
+    once = np.sort(np.unique(basket * p.size + bought[basket, place], return_index=True)[1])
+    basket, row = basket[once], bought[basket[once], place[once]]
+    lines = pl.DataFrame(
         {
             "number": basket,
-            "row": bought[source, place],
-            "ts": ts[source],
-            "customer": customer[source],
-            "known": u[source, 10] >= ANONYMOUS,
+            "sku_id": sku_column(p.index[row]),
+            "ts": ts[basket],
+            "customer": customer[basket],
+            "known": known[basket],
         }
     )
-    return frame.unique(["number", "row"], keep="first", maintain_order=True).select(
-        basket_id=pl.format("B{}-{}", pl.lit(chunk), pl.col("number")),
-        sku_id=sku_column(p.index[frame["row"].to_numpy()])
-        if frame.is_empty()
-        else pl.col("row").map_batches(lambda s: sku_column(p.index[s.to_numpy()]), return_dtype=pl.String),
+    return lines.select(
+        basket_id=pl.format("B{}-{}", pl.lit(chunk), "number"),
+        sku_id="sku_id",
         ts="ts",
-        customer_id=pl.when("known").then(pl.format("C{}", pl.col("customer"))),
+        customer_id=pl.when("known").then(pl.format("C{}", "customer")),
     )

@@ -27,12 +27,13 @@ class Latent:
 
     life: Array  # scale × shape, NEVER before the launch
     season: Array
+    trend: Array  # growth of the shop and of the category
     signal: Array
     noise: Array
 
     @property
     def total(self) -> Array:
-        return self.life + self.season + self.signal + self.noise
+        return self.life + self.season + self.trend + self.signal + self.noise
 
 
 def life(products: Products, start: int, stop: int) -> Array:
@@ -71,12 +72,14 @@ def make_latent(config: SimulatorConfig, products: Products, signals: Signals, c
     slow = autoregression(draws.normal("noise", CHUNK, weeks)[:rows], memory)
     shock = draws.normal("shock", CHUNK, weeks)[:rows]
     shared = common.normal("common-shock", len(world.categories), weeks)[products.category]
+    growth = world.growth[0] + world.growth[1] * common.normal("growth", len(world.categories))
     own = np.minimum(arithmetic.exp(world.noise_spread * draws.normal("noise-spread", CHUNK)[:rows, None]), MOST_OWN)
     noise = np.minimum(own * (slow_sd * slow + world.shock * shock), MOST_NOISE) + world.common_shock * shared
     variance = own * own * (slow_sd**2 + world.shock**2) + world.common_shock**2
     return Latent(
         life=life(products, 0, weeks),
         season=season(config, products, 0, weeks),
+        trend=growth[products.category][:, None] * np.arange(weeks) / 52.0,
         signal=signal_effect(config, signals, products.category)[:, :weeks],
         noise=noise - 0.5 * variance,  # its exponential has a mean of about one
     )

@@ -4,7 +4,6 @@ import numpy as np
 import polars as pl
 
 from plcp.data.simulator import vocabulary
-from plcp.data.simulator.calendar import days
 from plcp.data.simulator.config import CHUNK, SimulatorConfig
 from plcp.data.simulator.draws import Draws
 from plcp.data.simulator.text import misspell
@@ -48,7 +47,7 @@ def _sales(sales: pl.DataFrame, draws: Draws) -> pl.DataFrame:
     taken = sales[back].with_columns(
         units=pl.Series(np.floor(4 + 40 * u[back, 1] * u[back, 3] + sold[back] * 2)),
         page_views=pl.lit(0.0), returns=pl.lit(0.0), ad_spend=pl.lit(0.0),
-        cancelled_at=pl.col("date") + pl.duration(days=pl.Series(delay)),
+        cancelled_at=pl.col("date") + pl.Series(delay * 86_400_000, dtype=pl.Duration("ms")),
     )  # fmt: skip
     minus = sales[at[u[:, 1] < NEGATIVE]].with_columns(units=-1 - pl.col("units"))
     first = sales.with_columns(
@@ -67,14 +66,14 @@ def _products(config: SimulatorConfig, products: pl.DataFrame, draws: Draws) -> 
     """Titles mended later (two rows, told apart by known_at), titles that are none, launch dates nobody knows."""
     n = products.height
     u = draws.uniform("products-dirt", CHUNK, 6)[:n]
-    start = days(config.first_week, 0)
+    start = np.datetime64(config.first_week, "D")
     launched = products["launch_date"].to_numpy()
-    old = np.flatnonzero(u[:, 0] < RETITLED)
+    old = np.flatnonzero((u[:, 0] < RETITLED) & products["known_at"].is_null().to_numpy())
     titles = products["title"].to_list()
     wrong = [vocabulary.DAMAGED[int(u[r, 2] * 5)] if u[r, 1] < DAMAGED_TITLE / RETITLED else misspell(titles[r], u[r, 2]) for r in old]
     first_known = np.maximum(launched[old], start) - np.timedelta64(7, "D")
     mended = first_known + (21 + np.floor(u[old, 3] * 200)).astype("timedelta64[D]")
-    known = np.full(n, np.datetime64("NaT"), "datetime64[D]")
+    known = products["known_at"].to_numpy().astype("datetime64[D]")
     known[old] = mended
     clean = products.with_columns(known_at=pl.Series(known).cast(pl.Date))
     before = products[old].with_columns(title=pl.Series(wrong, dtype=pl.String), known_at=pl.Series(first_known).cast(pl.Date))

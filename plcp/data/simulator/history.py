@@ -5,17 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from plcp.data.simulator.config import SimulatorConfig
-from plcp.data.simulator.environment import ChunkEnvironment
+from plcp.data.simulator.environment import ShopEnvironment
 from plcp.data.simulator.policy import ShopPolicy
 
 Array = np.ndarray
 
-KEPT = ("on_sale", "sales", "in_stock", "price", "promo", "reviews", "demand", "intensity", "money")
+SEEN = ("on_sale", "sales", "in_stock", "price", "promo", "reviews")
+UNSEEN = ("demand", "intensity", "log_price", "log_rating")
 
 
 @dataclass(frozen=True)
 class History:
-    """Arrays (rows, weeks): see shop.Outcome; and the environment as it stood after the last week."""
+    """Arrays (rows, weeks), as in shop.Outcome and customers.Wanted; and the environment as it stands after the last week."""
 
     on_sale: Array
     sales: Array
@@ -25,16 +26,17 @@ class History:
     reviews: Array
     demand: Array
     intensity: Array
-    money: Array
-    list_price: Array
-    environment: ChunkEnvironment
+    log_price: Array
+    log_rating: Array
+    environment: ShopEnvironment
 
 
 def run(config: SimulatorConfig, chunk: int) -> History:
-    environment = ChunkEnvironment(config, chunk)
+    environment = ShopEnvironment(config, chunk)
     policy = ShopPolicy(environment.expected)
     outcomes = []
     while not environment.finished:
         outcomes.append(environment.step(policy.decide(environment.observe())))
-    kept = {name: np.stack([getattr(o, name) for o in outcomes], axis=1) for name in KEPT}
-    return History(**kept, list_price=environment.plan.list_price[:, : config.weeks], environment=environment)
+    seen = {name: np.stack([getattr(o, name) for o in outcomes], axis=1) for name in SEEN}
+    unseen = {name: np.stack([getattr(o.truth, name) for o in outcomes], axis=1) for name in UNSEEN}
+    return History(**seen, **unseen, environment=environment)

@@ -16,6 +16,7 @@ COLOURS = (
     (44, 84, 176), (126, 70, 168), (232, 130, 172), (122, 82, 52), (128, 132, 138),
 )  # fmt: skip
 BACKGROUNDS = ((250, 250, 248), (238, 240, 244), (246, 240, 230), (232, 240, 232), (244, 234, 238))
+INK = (40, 36, 34)
 CANVAS = 192  # pixels drawn, before scaling down
 JPEG_QUALITY = 88
 
@@ -82,6 +83,21 @@ def silhouette(noun: str, shape: int) -> Image.Image:
     return mask
 
 
+def details(noun: str) -> Image.Image:
+    """The mask of what is drawn dark over everything: hands of a clock, eyes of a bear."""
+    mask = Image.new("L", (CANVAS, CANVAS), 0)
+    draw = ImageDraw.Draw(mask)
+    if noun == "clock":
+        draw.ellipse(_box(50, 50, 62, 62), outline=255, width=5)
+        draw.line(_path([(50, 50), (50, 27)]), fill=255, width=5)
+        draw.line(_path([(50, 50), (66, 58)]), fill=255, width=6)
+    elif noun == "bear":
+        for x in (42, 58):
+            draw.ellipse(_box(x, 31, 5, 5), fill=255)
+        draw.ellipse(_box(50, 40, 9, 7), fill=255)
+    return mask
+
+
 def pattern_mask(pattern: int) -> Image.Image:
     """Where the second colour goes: plain, stripes, bands, check, dots or diamonds."""
     y, x = np.mgrid[:CANVAS, :CANVAS]
@@ -107,13 +123,15 @@ class Photographer:
         self.draws = Draws(config.seed, chunk)
         self.patterns = [pattern_mask(k) for k in range(6)]
         self.outlines = {(n, k): silhouette(n, k) for n in set(self.nouns) for k in range(3)}
+        self.details = {n: details(n) for n in set(self.nouns)}
         self.u = self.draws.uniform("photos", CHUNK, 8, 8)[: products.size]
 
     def photo(self, row: int, number: int) -> bytes:
         """The number-th photo of a product as JPEG: another background, light, turn and distance each time."""
         u, p = self.u[row, number], self.products
         size = self.config.image_size
-        mask = self.outlines[self.nouns[p.category[row]], int(p.shape[row])]
+        noun = self.nouns[p.category[row]]
+        mask = self.outlines[noun, int(p.shape[row])]
         inner = ImageChops.multiply(mask, self.patterns[p.pattern[row]])
         turn, zoom = round((u[0] - 0.5) * 16), round(CANVAS * (0.86 + 0.14 * u[1]))
         shift = (round((u[2] - 0.5) * 12), round((u[3] - 0.5) * 12))
@@ -123,7 +141,7 @@ class Photographer:
         second = tuple(int(min(c * light * 0.45 + 140, 255)) for c in colour)
         drawn = Image.new("RGB", (CANVAS, CANVAS), BACKGROUNDS[int(u[5] * len(BACKGROUNDS))])
         place = ((CANVAS - zoom) // 2 + shift[0], (CANVAS - zoom) // 2 + shift[1])
-        for layer, paint in ((mask, body), (inner, second)):
+        for layer, paint in ((mask, body), (inner, second), (self.details[noun], INK)):
             turned = layer.rotate(turn, Image.Resampling.NEAREST).resize((zoom, zoom), Image.Resampling.NEAREST)
             drawn.paste(paint, place, turned)
         out = io.BytesIO()

@@ -26,13 +26,13 @@ def sentences() -> tuple[list[str], int]:
 
 def reviews_table(config: SimulatorConfig, history: History, chunk: int) -> pl.DataFrame:
     """One row per review, in the order of product and date."""
-    draws, shop = Draws(config.seed, chunk), history.environment.shop
+    draws, customers = Draws(config.seed, chunk), history.environment.shop.customers
     count = history.reviews.astype(np.int64)
     cells = np.repeat(np.arange(count.size), count.ravel())
     rows, week = np.divmod(cells, config.weeks)
     total = count.sum(1)
     number = np.arange(len(cells)) - np.repeat(np.cumsum(total) - total, total)
-    stars = shop.rating(rows, shop.state.reviews[rows] - total[rows] + number)
+    stars = customers.rating(rows, customers.reviews[rows] - total[rows] + number)
     u = draws.hashed("review-words", rows[:, None], number[:, None], np.arange(4))
     texts, each = sentences()
     chinese = u[:, 0] < np.where(history.environment.products.chinese[rows], 0.8, 0.1)

@@ -5,7 +5,7 @@ import polars as pl
 
 from plcp.data.simulator import arithmetic
 from plcp.data.simulator.calendar import days
-from plcp.data.simulator.config import CHUNK, SimulatorConfig
+from plcp.data.simulator.config import SimulatorConfig
 from plcp.data.simulator.draws import Draws
 from plcp.data.simulator.history import History
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -47,7 +47,7 @@ def simulate(config: SimulatorConfig, out: Path, progress: Callable[[int, int], 
             progress(done, config.skus)
 
 
-def _chunks_done(config: SimulatorConfig, out: Path, todo: list[int], workers: int):  # type: ignore[no-untyped-def]
+def _chunks_done(config: SimulatorConfig, out: Path, todo: list[int], workers: int) -> Iterator[int]:
     """Writes the chunks, in this process or several, and yields each as it is finished."""
     if workers <= 1:
         for chunk in todo:

@@ -26,7 +26,8 @@ def demand_table(config: SimulatorConfig, history: History) -> pl.DataFrame:
     """True demand of every week on sale: units wanted, expected units, and the parts of its logarithm."""
     rows, week = np.nonzero(history.on_sale)
     latent = history.environment.latent
-    parts = {f"log_{name}": getattr(latent, name)[rows, week].astype(np.float32) for name in ("life", "season", "signal", "noise")}
+    parts = {f"log_{name}": getattr(latent, name) for name in ("life", "season", "trend", "signal", "noise")}
+    parts |= {"log_price": history.log_price, "log_rating": history.log_rating}
     return pl.DataFrame(
         {
             "sku_id": sku_column(history.environment.products.index[rows]),
@@ -34,7 +35,7 @@ def demand_table(config: SimulatorConfig, history: History) -> pl.DataFrame:
             "demand": history.demand[rows, week].astype(np.float32),
             "sales": history.sales[rows, week].astype(np.float32),
             "expected": history.intensity[rows, week].astype(np.float32),
-            **parts,
+            **{name: part[rows, week].astype(np.float32) for name, part in parts.items()},
         }
     ).with_columns(pl.col("week").cast(pl.Date))
 
@@ -46,7 +47,7 @@ def products_truth(config: SimulatorConfig, history: History) -> pl.DataFrame:
         {
             "sku_id": sku_column(p.index),
             "quality": p.quality,
-            "mean_rating": history.environment.shop.true_rating(),
+            "mean_rating": history.environment.shop.customers.true_rating(),
             "elasticity": p.elasticity,
             "lift": p.lift,
             "cross_elasticity": np.full(p.size, world.cross_elasticity),
@@ -82,7 +83,7 @@ def events_table(config: SimulatorConfig, history: History) -> pl.DataFrame:
     over = past & (curve < ENDED * top)
     end = _first(np.flip(np.logical_and.accumulate(np.flip(over, 1), axis=1), 1))
     last = np.where(history.on_sale.any(1), config.weeks - history.on_sale[:, ::-1].argmax(1), 0)
-    delisted = np.where(history.environment.shop.state.delisted, last + BEFORE, -1)
+    delisted = np.where(history.environment.shop.delisted, last + BEFORE, -1)
     found = {"peak": peak, "decline": decline, "end": end, "delisted": delisted}
     return pl.concat(
         pl.DataFrame(

@@ -41,12 +41,14 @@ COLOURS = (
 )
 MATERIALS = (("ceramic", "陶瓷"), ("cotton", "棉"), ("steel", "钢"), ("wood", "木"), ("glass", "玻璃"), ("recycled", "再生材料"))
 BRANDS = (
-    ("Alder & Finch", "阿尔德"), ("Bluebell", "蓝铃"), ("Copperleaf", "铜叶"), ("Dovetail", "鸽尾"), ("Ember Lane", "余烬巷"), ("Fernwood", "蕨林"),
-    ("Gingham House", "格子屋"), ("Hearthside", "炉边"), ("Ivory Lane", "象牙巷"), ("Juniper", "杜松"), ("Kestrel", "红隼"), ("Larkspur", "飞燕"),
-    ("Maple & Co", "枫叶"), ("Nettle", "荨麻"), ("Oakbarn", "橡仓"), ("Pebble Bay", "卵石湾"), ("Quill", "羽笔"), ("Rowan", "花楸"),
-    ("Saltmarsh", "盐沼"), ("Thistle", "蓟花"), ("Umber", "赭石"), ("Vale", "山谷"), ("Willow Row", "柳行"), ("Yarrow", "蓍草"),
-    ("Zephyr", "和风"), ("Auntie Mei", "梅姨"), ("Bamboo Path", "竹径"), ("Cloud Tea", "云茶"), ("Dragonfly", "蜻蜓"), ("Evergreen", "常青"),
-    ("Full Moon", "满月"), ("Golden Carp", "金鲤"), ("Harmony", "和韵"), ("Inkstone", "砚台"), ("Jade Hill", "玉山"), ("Kite", "风筝"),
+    ("Alder & Finch", "阿尔德"), ("Bluebell", "蓝铃"), ("Copperleaf", "铜叶"), ("Dovetail", "鸽尾"), ("Ember Lane", "余烬巷"),
+    ("Fernwood", "蕨林"), ("Gingham House", "格子屋"), ("Hearthside", "炉边"), ("Ivory Lane", "象牙巷"), ("Juniper", "杜松"),
+    ("Kestrel", "红隼"), ("Larkspur", "飞燕"), ("Maple & Co", "枫叶"), ("Nettle", "荨麻"), ("Oakbarn", "橡仓"),
+    ("Pebble Bay", "卵石湾"), ("Quill", "羽笔"), ("Rowan", "花楸"), ("Saltmarsh", "盐沼"), ("Thistle", "蓟花"),
+    ("Umber", "赭石"), ("Vale", "山谷"), ("Willow Row", "柳行"), ("Yarrow", "蓍草"), ("Zephyr", "和风"),
+    ("Auntie Mei", "梅姨"), ("Bamboo Path", "竹径"), ("Cloud Tea", "云茶"), ("Dragonfly", "蜻蜓"), ("Evergreen", "常青"),
+    ("Full Moon", "满月"), ("Golden Carp", "金鲤"), ("Harmony", "和韵"), ("Inkstone", "砚台"), ("Jade Hill", "玉山"),
+    ("Kite", "风筝"),
 )  # fmt: skip
 OCCASIONS = (
     ("for every day", "日常使用"),

@@ -70,6 +70,7 @@ class World(Config):
     rating_prior: float  # reviews that the first belief weighs
     review_rate: float  # reviews per unit sold
     stars: tuple[float, float, float]  # mean rating, stars per sd of quality, sd of one rating
+    growth: tuple[float, float]  # mean and sd over categories of the log demand gained per year
     signal_effect: float  # log demand per sd of the category's search interest
     confidence_effect: float
     signal_lead: int  # weeks that search interest runs ahead
@@ -103,9 +104,9 @@ def _family(name: str, rise: float, ramp: float, fall: float, slope: float, drif
 
 FAMILIES = (
     _family("fad", 2.5, 0.9, 14, 4, 0.02, 0.4),
-    _family("classic", 5, 1.8, 175, 15, 0.005, 0.45),
+    _family("classic", 5, 1.8, 155, 15, 0.005, 0.45),
     _family("evergreen", 8, 3, 330, 30, 0.001, 0.40),
-    _family("slow", 22, 5, 130, 10, 0.0, 0.35),
+    _family("slow", 22, 5, 115, 10, 0.0, 0.35),
 )
 CHRISTMAS = Bump(week=47, height=0.75, width=4.5)
 GIFTS = Bump(week=47, height=0.35, width=5)
@@ -183,14 +184,15 @@ VERSION_1 = World(
     rating_prior=6,
     review_rate=0.02,
     stars=(3.9, 0.55, 0.9),
+    growth=(0.03, 0.08),
     signal_effect=0.28,
     confidence_effect=0.10,
     signal_lead=4,
     noise=(0.8, 0.9),
     shock=0.55,
-    noise_spread=0.5,
+    noise_spread=0.55,
     common_shock=0.12,
-    size_spread=(2.2, 1.0),
+    size_spread=(2.4, 1.0),
     size_by_price=-0.5,
     size_lift=0.35,
     size_own=0.8,
@@ -199,7 +201,7 @@ VERSION_1 = World(
     promotions=(4, 11, 19, 27, 36, 46),
     promotion_share=0.12,
     promotion_depths=(0.1, 0.13, 0.15, 0.2, 0.3, 0.5),
-    depth_weights=(2, 3, 5, 1, 2, 2.5),
+    depth_weights=(1.5, 2.5, 4.5, 1, 1, 6),
     margin=(0.35, 0.6),
     lead_times=(1, 2, 3, 4, 6),
     lead_weights=(2, 3, 3, 2, 1),

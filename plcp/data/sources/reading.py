@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import fastexcel
 import polars as pl
 
 from plcp.base import DataError
@@ -28,7 +29,7 @@ def _read(path: Path) -> list[pl.DataFrame]:
             return [pl.read_csv(path, infer_schema=False, encoding="utf8-lossy")]
         if path.suffix == ".parquet":
             return [pl.read_parquet(path, glob=False)]
-    except (pl.exceptions.PolarsError, OSError, ValueError, RuntimeError) as error:
+    except (pl.exceptions.PolarsError, fastexcel.FastExcelError, OSError) as error:
         raise DataError(f"{path}: cannot be read as {path.suffix[1:]} ({str(error).splitlines()[0][:200]})") from error
     raise DataError(f"{path}: expected one of {', '.join(SUFFIXES)}")
 

@@ -1,0 +1,66 @@
+"""What a shard says of its SKUs, built from contract tables."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from plcp.data import panel
+from plcp.data.shards import LISTS, shard_frame
+from plcp.data.timeline import WEEK, Timeline
+from plcp.tables import PLANS, REVIEWS
+
+Tables = dict[str, pl.LazyFrame]
+
+
+def build(tables: Tables, timeline: Timeline, present: list[str]) -> pl.DataFrame:
+    """One row per SKU of the tables, SKUs ascending; `present` names the optional columns of sales that the data holds."""
+    weekly = panel.weekly(tables["sales"], tables.get("reviews"), timeline, present)
+    skus = pl.concat([tables["products"].select("sku_id").collect()["sku_id"], weekly["sku_id"]]).unique().sort()
+    place = pl.DataFrame({"sku_id": skus}).with_row_index("row")
+    lists = {name: placed(entries(tables, timeline), place) for name, entries in ENTRIES.items()}
+    return shard_frame(skus, placed(weekly, place), lists, timeline)
+
+
+def placed(frame: pl.DataFrame, place: pl.DataFrame) -> pl.DataFrame:
+    """A frame with its SKUs' places instead of their names."""
+    return frame.join(place, on="sku_id", maintain_order="left").drop("sku_id")
+
+
+def versions(tables: Tables, timeline: Timeline) -> pl.DataFrame:
+    """Product rows in the order in which they became known, without photos."""
+    return known_from(tables["products"]).select("sku_id", *LISTS["versions"]).collect()
+
+
+def photos(tables: Tables, timeline: Timeline) -> pl.DataFrame:
+    rows = known_from(tables["products"]).filter(pl.col("image").list.len() > 0)
+    return rows.select("sku_id", "known_from", photos="image").collect()
+
+
+def known_from(products: pl.LazyFrame) -> pl.LazyFrame:
+    """Adds the first Monday after known_at, and sorts by it; a row without known_at comes first and always counts."""
+    week = pl.col("known_at").dt.truncate("1w") + WEEK
+    return products.with_columns(known_from=week).sort("sku_id", "known_at", nulls_last=False, maintain_order=True)
+
+
+def cancelled(tables: Tables, timeline: Timeline) -> pl.DataFrame:
+    return panel.late_cancellations(tables["sales"], timeline).collect()
+
+
+def review_texts(tables: Tables, timeline: Timeline) -> pl.DataFrame:
+    reviews = tables.get("reviews", pl.LazyFrame(schema=REVIEWS.schema))
+    written = reviews.filter(pl.col("text").is_not_null() & (pl.col("date") < timeline.origin))
+    return written.select("sku_id", "date", "text").sort("sku_id", "date", "text").collect()
+
+
+def plans(tables: Tables, timeline: Timeline) -> pl.DataFrame:
+    rows = tables.get("plans", pl.LazyFrame(schema=PLANS.schema))
+    return rows.select("sku_id", "week", "price", "promo").sort("sku_id", "week").collect()
+
+
+ENTRIES: dict[str, Callable[[Tables, Timeline], pl.DataFrame]] = {
+    "versions": versions,
+    "photos": photos,
+    "cancelled": cancelled,
+    "review_texts": review_texts,
+    "plans": plans,
+}

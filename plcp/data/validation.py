@@ -137,12 +137,14 @@ def _doubled_rows(table: Table, verdicts: list[Verdict], rules: Rules) -> pl.Dat
     if not table.key or not verdicts or (table is SALES and rules.doubled == "sum"):
         return none
     key = list(table.key)
-    rows = pl.concat([v.valid(table, rules.root, numbered=True).select(ROW, *key) for v in verdicts])
-    marks = reduce(xor, (pl.col(k).hash(seed) for seed, k in enumerate(key)))
-    if rows.select(marks.n_unique() == pl.len()).collect(engine="streaming").item():  # no two hashes alike, so no two keys
+    mark = reduce(xor, (pl.col(k).hash(seed) for seed, k in enumerate(key))).alias("mark")
+    rows = pl.concat([v.valid(table, rules.root, numbered=True).select(ROW, *key) for v in verdicts]).with_columns(mark)
+    repeated = rows.group_by("mark").agg(pl.len().alias("rows")).filter(pl.col("rows") > 1).collect(engine="streaming")
+    if repeated.is_empty():  # no two hashes alike, so no two keys
         return none
-    groups = rows.group_by(key).agg(pl.len().alias("rows"), pl.col(ROW).max().alias("last")).filter(pl.col("rows") > 1)
-    twins = rows.join(groups, on=key, nulls_equal=True)
+    alike = rows.filter(pl.col("mark").is_in(repeated["mark"].implode())).collect(engine="streaming").lazy()
+    groups = alike.group_by(key).agg(pl.len().alias("rows"), pl.col(ROW).max().alias("last")).filter(pl.col("rows") > 1)
+    twins = alike.join(groups, on=key, nulls_equal=True)
     value = pl.concat_str([pl.col(k).cast(STRING).fill_null("") for k in key], separator=", ").alias("value")
     gone = twins if _refuses(table, rules) else twins.filter(pl.col(ROW) < pl.col("last"))
     return gone.select(ROW, value).sort(ROW).collect(engine="streaming")

@@ -37,6 +37,7 @@ class Products:
     log_scale: Array  # log weekly units at the top of the life, all static effects included
     look: Array  # the part of log_scale that only the image carries
     style_effect: Array  # the part that the title's style word carries
+    hidden: Array  # the part that nothing shows but sales
     elasticity: Array
     lift: Array  # log demand per unit of promotion depth
     order_size: Array  # mean units per order
@@ -96,7 +97,7 @@ def make_products(config: SimulatorConfig, chunk: int) -> Products:
     size = world.size_lift + world.size_by_price * price_step + world.size_own * draws.normal("order-size", n)
     order_size = by_category["order_size"][category] * arithmetic.exp(size)
     z = draws.normal("scale", n)
-    log_scale += world.scale_lift + world.scale_spread * (z - world.scale_skew * (z * z - 1.0))
+    hidden = world.scale_spread * (z - world.scale_skew * (z * z - 1.0))
     low, high = world.margin
     products = Products(
         index=chunk * CHUNK + np.arange(n),
@@ -111,9 +112,10 @@ def make_products(config: SimulatorConfig, chunk: int) -> Products:
         claim=claim,
         list_price=list_price,
         unit_cost=np.round(list_price * (low + (high - low) * draws.uniform("cost", n)), 2),
-        log_scale=log_scale,
+        log_scale=log_scale + world.scale_lift + hidden,
         look=look,
         style_effect=style_effect,
+        hidden=hidden,
         elasticity=np.minimum(by_category["elasticity"][category] + world.elasticity_spread * draws.normal("elasticity", n), -0.3),
         lift=np.maximum(world.promo_lift[0] + world.promo_lift[1] * draws.normal("lift", n), 0.5),
         order_size=np.maximum(order_size, 1.0),

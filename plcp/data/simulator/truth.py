@@ -54,6 +54,7 @@ def products_truth(config: SimulatorConfig, history: History) -> pl.DataFrame:
             "log_scale": p.log_scale,
             "look_effect": p.look,
             "style_effect": p.style_effect,
+            "hidden_effect": p.hidden,
             "order_size": p.order_size,
             "family": [world.families[f].name for f in p.family],
             **{name: getattr(p, name) for name in ("style", "shape", "colour", "pattern", "claim", "group", "launch")},

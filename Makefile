@@ -1,0 +1,42 @@
+# Everything here works in an empty clone with nothing but Python 3.11 or newer and make.
+
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
+BIN := .venv/bin
+MADE := .venv/.made
+
+.PHONY: env lint test test-system soak demo bench
+
+env: $(MADE)
+
+$(MADE): pyproject.toml constraints.txt
+	@for python in $(PYTHONS); do \
+	  $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "PLCP needs Python 3.11 or newer with its venv module; tried: $(PYTHONS). Name one: make env PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	[ -x $(BIN)/python ] || { echo "making .venv with $$($$python --version)"; $$python -m venv .venv; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
+	@touch $@
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: env
+	$(BIN)/python -m pytest
+
+test-system: env
+	$(BIN)/python -m pytest -m system
+
+soak: env
+	$(BIN)/python -m pytest -m soak
+
+# make demo: a simulated shop, into demo/.   make demo DATA=path/to/online_retail_II.xlsx: the real one, into demo-<name>/.
+demo: env
+	$(BIN)/python jobs/demo.py $(if $(DATA),--data '$(DATA)')
+
+# make bench NAME=catalog
+bench: env
+	$(BIN)/python benchmarks/run.py $(NAME)

@@ -1,0 +1,51 @@
+"""Writes a benchmark's figures as benchmarks/results/<name>.json."""
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value; `met` says whether it keeps to its target."""
+
+    name: str
+    value: float
+    unit: str
+    reference: float | None = None
+    ratio: float | None = None
+    target: str | None = None
+    met: bool | None = None
+
+
+def hardware() -> str:
+    """Processor, cores and memory of this machine."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
+
+
+def write_results(name: str, figures: list[Figure]) -> Path:
+    """Write the figures of one benchmark and print them."""
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+    document = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": hardware(),
+        "commit": git.stdout.strip() or None,
+        "figures": [asdict(f) for f in figures],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    for f in figures:
+        note = "" if f.met is None else ("  met" if f.met else "  NOT MET")
+        reference = "" if f.reference is None else f"  (reference {f.reference:.4g})"
+        print(f"{f.name:55s} {f.value:12.5g} {f.unit}{reference}{note}")
+    return path

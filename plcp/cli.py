@@ -1,0 +1,293 @@
+"""The commands. Each parses, calls the library and says what came of it; it imports what it needs itself, so that help is instant."""
+
+import functools
+import inspect
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from plcp.config import Settings
+
+INTERRUPTED = 130
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def monday(text: str) -> date:
+    """Raises ValueError, which typer shows, for what is no Monday."""
+    day = date.fromisoformat(text)
+    if day.weekday():
+        raise ValueError(f"{day} is a {day:%A}; weeks start on Mondays")
+    return day
+
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="A folder per table, in the data contract.", show_default=False)]
+DataOption = Annotated[Path, typer.Option("--data", metavar="DATA", help="A folder per table, in the data contract.", show_default=False)]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="What `plcp export` wrote.", show_default=False)]
+Scores = Annotated[Path, typer.Argument(metavar="SCORES", help="What `plcp score` wrote.", show_default=False)]
+PreparedPath = Annotated[Path, typer.Argument(metavar="PREPARED", help="What `plcp prepare` wrote.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file with a section per component.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="One option, as train.steps=200; beats the file.", show_default=False)]
+AsOf = Annotated[
+    date | None,
+    typer.Option(parser=monday, metavar="MONDAY", help="Use only what was known before it.", show_default=False),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]
+
+app = typer.Typer(
+    help="Life-cycle prediction for every product in a catalog, and what to do about it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings=HELP,
+)
+
+
+def with_settings(run: Callable[..., None]) -> Callable[..., None]:
+    """A command's function whose `settings` are read from --config, --set and --seed, which every command has."""
+
+    @functools.wraps(run)
+    def call(config: Path | None, overrides: list[str] | None, seed: int, **own: Any) -> None:
+        from plcp.config import load
+
+        run(**own, settings=load(config, overrides or (), seed))
+
+    own = [p for p in inspect.signature(run).parameters.values() if p.name != "settings"]
+    shared = {"config": (ConfigFile, None), "overrides": (Overrides, None), "seed": (Seed, 0)}
+    added = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, (a, d) in shared.items()]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    call.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
+    return call
+
+
+def command(run: Callable[..., None]) -> Callable[..., None]:
+    """Make a function one of the commands of `plcp`."""
+    return app.command(run.__name__.rstrip("_"))(with_settings(run))
+
+
+@command
+def simulate(
+    out: Out,
+    settings: "Settings",
+    skus: Annotated[int | None, typer.Option(min=1, help="Products in the catalog.", show_default="simulate.skus")] = None,
+    weeks: Annotated[int | None, typer.Option(min=8, help="Weeks of sales.", show_default="simulate.weeks")] = None,
+) -> None:
+    """A simulated shop with known truth."""
+    from plcp.console import console, progress
+    from plcp.data.simulator import stream
+
+    given = {"skus": skus, "weeks": weeks, "seed": settings.seed}
+    config = settings.simulate.model_copy(update={name: value for name, value in given.items() if value is not None})
+    with progress("SKUs") as told:
+        stream.simulate(config, out, told)
+    console.print(f"{config.skus:,} SKUs × {config.weeks} weeks in {out}")
+
+
+@command
+def import_(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What SRC is: online-retail.", show_default=False)],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="The foreign file or folder.", show_default=False)],
+    out: Out,
+    settings: "Settings",
+) -> None:
+    """Turn foreign data into the data contract."""
+    from plcp.base import ConfigError
+    from plcp.console import console
+    from plcp.data.sources import SOURCES
+
+    if source not in SOURCES:
+        raise ConfigError(f"unknown source {source}; there are: {', '.join(SOURCES)}")
+    console.print(str(SOURCES[source](src, out)))
+
+
+@command
+def check(data: Data, settings: "Settings", quarantine: Annotated[Path | None, typer.Option(help="Where bad rows go.")] = None) -> None:
+    """Validate a data folder: a table of what is wrong, and where."""
+    import polars as pl
+
+    from plcp.base import DataError
+    from plcp.console import console, show_table
+    from plcp.data import contract
+
+    report = contract.check(data, settings.data, quarantine)
+    if report.problems:
+        where = pl.concat_str(
+            [pl.when(pl.col("file") == "").then("table").otherwise("file"), pl.col("row").cast(pl.String)], separator=":", ignore_nulls=True
+        )
+        show_table(report.frame().select(where.alias("where"), "field", "value", "reason", "rows", "outcome"))
+    for name, rows in report.rows.items():
+        console.print(f"{name}: {report.kept[name]:,} of {rows:,} rows can be used")
+    if not report.ok:
+        raise DataError("\n".join(report.stops))
+
+
+@command
+def prepare(data: Data, out: Out, settings: "Settings", as_of: AsOf = None) -> None:
+    """Turn data into shards for training and scoring."""
+    from plcp.console import console, progress
+    from plcp.data import asof, contract, prepared
+
+    dataset = contract.open_dataset(data, settings.data, quarantine=out.with_name(f"{out.name}-quarantine"))
+    with progress("shards") as told:
+        result = prepared.prepare(asof.cut(dataset, as_of) if as_of else dataset, out, settings.prepare, told)
+    console.print(f"{result.skus:,} SKUs × {result.weeks} weeks to {result.origin} in {out}")
+
+
+@command
+def train(
+    prepared: PreparedPath,
+    out: Out,
+    settings: "Settings",
+    resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = True,
+) -> None:
+    """Fine-tune the model on Ray Train workers, sharded by DeepSpeed; the last weeks validate. Continues where it was interrupted."""
+    from plcp.console import console
+    from plcp.training import loop
+
+    result = loop.train(prepared, out, settings.train, settings.seed, resume)
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in result.validation.items())
+    console.print(f"{result.steps:,} steps, best at {result.best_step:,} ({losses}): {result.run}")
+
+
+@command
+def score(model: Model, prepared: PreparedPath, out: Out, settings: "Settings") -> None:
+    """Forecast the whole catalog through Ray Serve. Run again after any interruption, it makes what is missing."""
+    from plcp.console import console
+    from plcp.forecast import catalog
+
+    result = catalog.score(model, prepared, out, settings.score)
+    console.print(f"{result.skus:,} SKUs, {result.skipped:,} of them skipped, in {result.seconds:.0f} s: {result.run}")
+
+
+@command
+def show(
+    scores: Scores,
+    settings: "Settings",
+    sku: Annotated[str, typer.Option(metavar="ID", help="Which product.", show_default=False)],
+    prepared: Annotated[Path | None, typer.Option(metavar="PREPARED", help="Adds its title and past sales.", show_default=False)] = None,
+    decisions: Annotated[Path | None, typer.Option(metavar="DIR", help="What `plcp decide` wrote.", show_default=False)] = None,
+) -> None:
+    """One product's newest forecast: its stage, its weeks, what comes in its life, and what to do."""
+    from plcp.console import console
+    from plcp.data.prepared import Prepared
+    from plcp.report import show
+
+    console.print(show.show(scores, sku, Prepared.open(prepared) if prepared else None, decisions))
+
+
+@command
+def rollback(scores: Scores, settings: "Settings") -> None:
+    """Show readers the run before the current one again."""
+    from plcp.console import console
+    from plcp.forecast import runs
+
+    console.print(f"readers now see {runs.rollback(scores)}")
+
+
+@command
+def decide(scores: Scores, data: DataOption, out: Out, settings: "Settings") -> None:
+    """What to order, mark down, promote or watch, from the newest forecasts."""
+    from plcp.console import console, show_table
+    from plcp.data import contract
+    from plcp.decisions import decide as decisions_for
+    from plcp.forecast import runs
+
+    decisions = decisions_for(runs.latest(scores), contract.open_dataset(data, settings.data), out, settings.decide)
+    show_table(decisions.group_by("kind").len("decisions").sort("kind"))
+    console.print(f"{len(decisions):,} decisions in {out}")
+
+
+@command
+def report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Holds scores/; prepared/, decisions/ and backtest/ if there.", show_default=False)
+    ],
+    settings: "Settings",
+) -> None:
+    """DIR/report.html: one page to read the forecasts, their uncertainty and the decisions, offline."""
+    from plcp.console import console
+    from plcp.data.prepared import Prepared
+    from plcp.forecast import runs
+    from plcp.report import write_report
+
+    prepared, metrics = folder / "prepared", folder / "backtest" / "metrics.parquet"
+    page = write_report(
+        folder / "report.html",
+        runs.latest(folder / "scores"),
+        Prepared.open(prepared) if prepared.exists() else None,
+        folder if (folder / "decisions").exists() else None,
+        metrics if metrics.exists() else None,
+    )
+    console.print(str(page))
+
+
+@command
+def serve(
+    model: Model,
+    settings: "Settings",
+    prepared: Annotated[Path, typer.Option(metavar="PREPARED", help="What `plcp prepare` wrote.", show_default=False)],
+    scores: Annotated[Path | None, typer.Option(metavar="SCORES", help="What `plcp score` wrote.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="serve.port")] = None,
+) -> None:
+    """The API and the page on 127.0.0.1:8000, until Ctrl-C. Another address (serve.host) needs a token."""
+    from plcp.console import console
+    from plcp.serving.app import Application, serving
+
+    hosting = settings.serve.model_dump() | ({"port": port} if port else {})
+    with serving(Application(model=model.resolve(), prepared=prepared.resolve(), scores=scores and scores.resolve(), **hosting)) as address:
+        console.print(f"serving on {address} until Ctrl-C")
+        wait_for_signal()
+    console.print("stopped")
+
+
+def wait_for_signal() -> None:
+    """Return at Ctrl-C or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+
+
+@command
+def token(settings: "Settings") -> None:
+    """Print a new token for the endpoint; set it as PLCP_TOKEN where the server runs."""
+    from plcp.serving import auth
+
+    typer.echo(auth.new_token())
+
+
+def main(*command: str) -> None:
+    """Run the command line, or the command given with the command line's arguments."""
+    start(app, *command)
+
+
+def job(run: Callable[..., None]) -> None:
+    """Run a function as a script of its own, with the options that every command has."""
+    script = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
+    script.command()(with_settings(run))
+    start(script)
+
+
+def start(script: typer.Typer, *command: str) -> None:
+    """Exit code 0 only if all is done, 2 for what the user can mend, 130 after Ctrl-C."""
+    try:
+        script([*command, *sys.argv[1:]])
+    except SystemExit as left:
+        if left.code == INTERRUPTED:
+            typer.echo("interrupted; run the same command again to continue", err=True)
+        raise
+    except Exception as error:
+        from plcp.base import PlcpError  # here, so that help does not wait for pydantic
+
+        if not isinstance(error, PlcpError):
+            raise
+        typer.echo(f"plcp: {error}", err=True)
+        sys.exit(2)

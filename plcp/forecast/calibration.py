@@ -1,0 +1,97 @@
+"""Split-conformal calibration of the quantiles, per age and velocity (Romano et al. 2019; scaled as in Sesia & Candès 2020)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from plcp.tables import LEVELS
+
+AGE_EDGES = (12, 52)  # weeks; an invisible launch counts as old
+VELOCITY_EDGES = (1, 10, 50)  # units a week over VELOCITY_WEEKS
+VELOCITY_WEEKS = 26
+LAUNCH = len(AGE_EDGES) + 1  # the row of products never sold
+BORROWED = 200  # cases' worth of the whole shop's correction that a bucket starts from
+LEVEL_INDEX = np.arange(len(LEVELS))
+
+
+def velocity(history_units: np.ndarray) -> np.ndarray:
+    """Mean weekly units of the last 26 weeks, (n,); weeks before the launch count as empty, NaN where nothing is known at all.
+
+    history_units (n, weeks), NaN where unknown.
+    """
+    recent = history_units[:, -VELOCITY_WEEKS:]
+    return np.where(np.isfinite(history_units).any(1), np.nansum(recent, 1) / VELOCITY_WEEKS, np.nan)
+
+
+def bucket(age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each case in the table of corrections, (n,) each. NaN age: old; NaN velocity: never sold."""
+    row = np.where(np.isnan(age), len(AGE_EDGES), np.searchsorted(AGE_EDGES, np.nan_to_num(age), side="left"))
+    row = np.where(np.isnan(velocity), LAUNCH, row)
+    return row, np.where(np.isnan(velocity), 0, np.searchsorted(VELOCITY_EDGES, np.nan_to_num(velocity), side="right"))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Corrections (age rows, velocity columns, 9), in widths of a forecast's own 10–90% interval in log1p units."""
+
+    shift: np.ndarray
+
+    @staticmethod
+    def identity() -> "Calibration":
+        return Calibration(np.zeros((LAUNCH + 1, len(VELOCITY_EDGES) + 1, len(LEVELS))))
+
+    def apply(self, quantiles: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """quantiles (n, h, 9) log1p → the same, corrected, never crossing, never negative. age, velocity (n,)."""
+        row, column = bucket(age, velocity)
+        shifted = quantiles + self.shift[row, column][:, None, :] * width(quantiles)
+        return np.maximum.accumulate(np.maximum(shifted, 0), axis=-1)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"age_edges": AGE_EDGES, "velocity_edges": VELOCITY_EDGES, "levels": LEVELS, "shift": self.shift.round(6).tolist()}
+
+    @staticmethod
+    def from_dict(content: dict[str, Any]) -> "Calibration":
+        """Raises ValueError where the table has another shape."""
+        shift = np.asarray(content["shift"], np.float64)
+        if shift.shape != Calibration.identity().shift.shape:
+            raise ValueError(f"shift has shape {shift.shape}, expected {Calibration.identity().shift.shape}")
+        return Calibration(shift)
+
+
+def width(quantiles: np.ndarray) -> np.ndarray:
+    """The 10–90% interval, (n, h, 1): zero where a forecast is sure of zero, which then stays so."""
+    return quantiles[..., -1:] - quantiles[..., :1]
+
+
+def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> Calibration:
+    """Corrections under which each quantile would have held on held-out cases.
+
+    quantiles (n, h, 9) log1p as forecast, units (n, h) as came, NaN unobserved; age, velocity (n,) at the origin. A bucket with
+    few weeks borrows from all in-life cases (or from launches alone, for launches).
+    """
+    row, column = bucket(age, velocity)
+    scores = (np.log1p(units)[..., None] - quantiles) / np.maximum(width(quantiles), 1e-3)
+    scores = np.where(np.isfinite(units)[..., None], scores, np.nan)
+    shift = Calibration.identity().shift
+    for launches in (False, True):
+        kind = (row == LAUNCH) == launches
+        pooled = score_quantiles(scores[kind])
+        for r, c in {(int(r), int(c)) for r, c in zip(row[kind], column[kind], strict=True)}:
+            own = scores[(row == r) & (column == c)]
+            share = len(own) / (len(own) + BORROWED)
+            shift[r, c] = share * score_quantiles(own) + (1 - share) * pooled
+    return Calibration(shift)
+
+
+def score_quantiles(scores: np.ndarray) -> np.ndarray:
+    """Each level's conformal quantile of its own scores, (n, h, 9) → (9,); 0 where no week was observed.
+
+    A tie at zero (a week without sales forecast at zero) leaves a level alone wherever zero is among its valid answers.
+    """
+    flat = scores.reshape(-1, len(LEVELS))
+    flat = flat[np.isfinite(flat[:, 0])]
+    if not len(flat):
+        return np.zeros(len(LEVELS))
+    levels = np.minimum(np.ceil((len(flat) + 1) * np.array(LEVELS)) / len(flat), 1)
+    return np.array([np.quantile(flat[:, k], levels[k], method="inverted_cdf") for k in LEVEL_INDEX])

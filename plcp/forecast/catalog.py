@@ -1,0 +1,201 @@
+"""The resumable run over a catalog: parts planned from the shards, made by `Catalog`, recorded, and published at once."""
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from ray.exceptions import RayTaskError
+from ray.serve.handle import DeploymentHandle
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from plcp.base import Config, ConfigError, ModelError, PlcpError
+from plcp.data.prepared import Prepared
+from plcp.forecast import artifact, replicas
+from plcp.forecast.forecaster import ForecasterConfig
+from plcp.forecast.parts import Part
+from plcp.forecast.replicas import ONGOING, ReplicaConfig
+from plcp.forecast.runs import Failure, Manifest, PartRecord, Run, Source, latest, publish, rollback
+
+__all__ = ["CatalogConfig", "ScoreResult", "latest", "rollback", "score"]
+
+
+class CatalogConfig(Config):
+    """How a catalog is scored."""
+
+    replica: ReplicaConfig = ReplicaConfig()
+    forecaster: ForecasterConfig = ForecasterConfig()
+    tries: int = Field(4, ge=2, description="tries of a part before it is set aside; the last one is made alone, when all else is done")
+    backoff_s: float = Field(1, ge=0, description="seconds before the second try; doubled with each further one")
+    part_timeout_s: float = Field(3600, gt=0, description="seconds after which a try of a part counts as failed")
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What a run did."""
+
+    run: Path  # SCORES/runs/<run id>
+    skus: int
+    skipped: int | None  # None after a dry run
+    parts: int
+    kept: int  # parts that an earlier attempt at the same run had finished
+    seconds: float
+
+    @property
+    def run_id(self) -> str:
+        return self.run.name
+
+
+def score(model: Path, prepared: Path, scores: Path, config: CatalogConfig | None = None, dry_run: bool = False) -> ScoreResult:
+    """Forecast every SKU of PREPARED with an artifact, and publish the tables in SCORES.
+
+    The run's name follows from its inputs: run again after any interruption, the command makes what is missing, and nothing twice.
+    A dry run only tells what there is to do. Raises ModelError or DataError where an input is none, and PlcpError where parts
+    failed for good (named with their errors in the run's failures.json); then nothing is published.
+    """
+    begin, config = time.monotonic(), config or CatalogConfig()
+    source, parts = plan(Path(model), Path(prepared), Path(scores), config)
+    run = Run(Path(scores) / "runs" / source.run_id)
+    finished = run.finished()
+    todo = [part for part in parts if part.name not in finished]
+    kept = len(parts) - len(todo)
+    skus = sum(part.skus for part in parts)
+    if dry_run:
+        return ScoreResult(run.root, skus, None, len(parts), kept, time.monotonic() - begin)
+    if todo:
+        finished |= make(run, todo, skus, config)
+    manifest = complete(source, [finished[part.name] for part in parts])
+    run.complete(manifest)
+    publish(Path(scores), source.run_id)
+    return ScoreResult(run.root, skus, manifest.skipped, len(parts), kept, time.monotonic() - begin)
+
+
+def plan(model: Path, prepared: Path, scores: Path, config: CatalogConfig) -> tuple[Source, list[Part]]:
+    """What the run is made from, and a part for each shard."""
+    model, prepared, scores = model.resolve(), prepared.resolve(), scores.resolve()
+    opened, digest = Prepared.open(prepared), artifact.verify(model)
+    settings: dict[str, object] = {
+        "forecaster": config.forecaster.model_dump(mode="json", exclude={"cache"}),
+        "threads": config.replica.threads,
+    }
+    source = Source(prepared=opened.digest, model=digest, origin=opened.origin, settings=settings)
+    run = scores / "runs" / source.run_id
+    parts = [
+        Part(i, s.file, s.digest, s.rows, prepared, run, model, digest, opened.origin, config.forecaster, config.replica.threads)
+        for i, s in enumerate(opened.shards)
+    ]
+    return source, parts
+
+
+def complete(source: Source, records: list[PartRecord]) -> Manifest:
+    skus, skipped = sum(r.skus for r in records), sum(r.skipped for r in records)
+    return Manifest(run_id=source.run_id, source=source, skus=skus, skipped=skipped, parts=records)
+
+
+def make(run: Run, todo: list[Part], skus: int, config: CatalogConfig) -> dict[str, PartRecord]:
+    """Have every part made; their records. Raises PlcpError if some could not be, after all others are."""
+    with replicas.catalog(config.replica, run.root.name) as (handle, count), progress_bar() as bar:
+        task = bar.add_task("scoring", total=skus, completed=skus - sum(part.skus for part in todo))
+        driver = Driver(run, handle, count * ONGOING, config, lambda part: bar.advance(task, part.skus))
+        failures = asyncio.run(driver.drive(todo))
+    if failures:
+        path, first = run.fail(failures), failures[0]
+        raise PlcpError(
+            f"{len(failures)} of {len(todo)} parts could not be scored, all others are done and nothing was published: {path} says why. "
+            f"First: {first.shard}: {first.error}. Mend it and run the same command again"
+        )
+    return driver.records
+
+
+@dataclass
+class Driver:
+    """Sends descriptors of parts to `Catalog`, a bounded number at a time, and tries again what fails."""
+
+    run: Run
+    handle: DeploymentHandle
+    in_flight: int
+    config: CatalogConfig
+    done: Callable[[Part], Any]
+    records: dict[str, PartRecord] = field(default_factory=dict)
+
+    async def drive(self, parts: Sequence[Part]) -> list[Failure]:
+        """Make the parts; returns those that failed for good. Raises ModelError where the model itself is at fault."""
+        await self.wait_for_replica()
+        failed = await self.share(parts, self.in_flight, self.config.tries - 1)
+        # alone, a part that kills its replica takes no other with it
+        return [failure for _, failure in await self.share([part for part, _ in failed], 1, 1)]
+
+    async def wait_for_replica(self) -> None:
+        limit = self.config.replica
+        try:
+            await asyncio.wait_for(_answer(self.handle.ready.remote()), limit.start_timeout_s)
+        except TimeoutError:
+            raise ConfigError(
+                f"no replica of Catalog could start within {limit.start_timeout_s:g} s: each reserves {limit.threads} CPU cores and "
+                f"{limit.gpus:g} GPUs; free them in the cluster, or ask for less (threads, gpus)"
+            ) from None
+
+    async def share(self, parts: Sequence[Part], width: int, tries: int) -> list[tuple[Part, Failure]]:
+        """Work through the parts, `width` at a time."""
+        waiting = iter(parts)
+        failed: list[tuple[Part, Failure]] = []
+
+        async def work() -> None:
+            for part in waiting:
+                failure = await self.attempt(part, tries)
+                failed.extend([(part, failure)] if failure else [])
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(width, len(parts))):
+                    group.create_task(work())
+        except* ModelError as errors:
+            raise errors.exceptions[0] from None
+        return failed
+
+    async def attempt(self, part: Part, tries: int) -> Failure | None:
+        for number in range(tries):
+            try:
+                # another driver of the same run may have made it meanwhile
+                record = self.run.record(part.name) or await self.ask(part)
+            except Exception as error:
+                cause = error.cause if isinstance(error, RayTaskError) else error
+                if isinstance(cause, ModelError):
+                    raise cause from None
+                failure = Failure(
+                    part=part.name,
+                    shard=part.shard,
+                    tries=self.config.tries,
+                    error=f"{type(cause).__name__}: {cause}".strip(": "),
+                    traceback="".join(traceback.format_exception(error)),
+                )
+                await asyncio.sleep(self.config.backoff_s * 2**number)
+            else:
+                self.records[part.name] = record
+                self.done(part)
+                return None
+        return failure
+
+    async def ask(self, part: Part) -> PartRecord:
+        return await asyncio.wait_for(_answer(self.handle.score.remote(part)), self.config.part_timeout_s)
+
+
+async def _answer(response: Any) -> Any:
+    return await response
+
+
+class Speed(ProgressColumn):
+    """SKUs per second of this run."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f} SKUs/s")
+
+
+def progress_bar() -> Progress:
+    counts = TextColumn("{task.completed:,.0f}/{task.total:,.0f} SKUs")
+    return Progress(TextColumn("{task.description}"), BarColumn(), counts, Speed(), TimeRemainingColumn(), speed_estimate_period=300)

@@ -1,0 +1,227 @@
+"""SKUs in, forecast tables out: the one path that batch and online share."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from plcp.base import Config, DataError
+from plcp.data.features import Arrays, Spec, inputs
+from plcp.data.shards import Shard, first_sale
+from plcp.forecast import artifact, calibration
+from plcp.forecast.artifact import Artifact
+from plcp.forecast.embeddings import TowerEncoder
+from plcp.model.heads import BIN_WEEKS, BINS, event_probability
+from plcp.model.preprocess import open_image
+from plcp.tables import CURVE, EMBEDDING, EVENT_TABLE, EVENT_WEEKS, EVENTS, QUANTILES, SKIPPED, STAGE_TABLE, STAGES, Table
+
+LAST_WEEK = BIN_WEEKS * (BINS - 1)  # the furthest week an event is dated in
+DATED = (0.1, 0.5, 0.9)  # probabilities an event is dated by
+CASE_INPUTS = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool")
+NEVER_HAPPENED = -30.0  # logit of what cannot be
+
+
+class ForecasterConfig(Config):
+    """How an artifact is run."""
+
+    device: str = Field("cpu", description='"cpu", or a torch device such as "cuda"')
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the model's arithmetic")
+    batch_size: int = Field(512, ge=1, description="cases per forward pass")
+    cache: Path | None = Field(None, description="folder that keeps the towers' vectors by content, for all models")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """n cases' forecast: the tables, in case order, and what the benchmark asks beyond them."""
+
+    curve: pl.DataFrame  # horizon rows per case
+    events: pl.DataFrame  # three rows per case
+    stage: pl.DataFrame
+    embedding: pl.DataFrame
+    p_new_peak_12w: np.ndarray  # (n,) probability that within 12 weeks the level exceeds every one so far
+
+
+class Forecaster:
+    """An artifact, ready to forecast."""
+
+    def __init__(self, artifact: Artifact, config: ForecasterConfig) -> None:
+        self.artifact, self.config = artifact, config
+        self.encoder = TowerEncoder(artifact.model, artifact.preprocessor, config.cache)
+
+    @classmethod
+    def load(cls, folder: Path, config: ForecasterConfig | None = None) -> "Forecaster":
+        """Raises ModelError where the folder is no intact artifact."""
+        config = config or ForecasterConfig()
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        return cls(artifact.load(folder, config.device, dtype), config)
+
+    @property
+    def digest(self) -> str:
+        return self.artifact.digest
+
+    @property
+    def spec(self) -> Spec:
+        return self.artifact.config.spec
+
+    @property
+    def card(self) -> str:
+        return self.artifact.card
+
+    def forecast_shard(self, shard: Shard, origin: dt.date) -> tuple[Forecast, pl.DataFrame]:
+        """Forecast every product of a shard that can be; the others come back with the reason (table SKIPPED).
+
+        Products that sold before the origin are forecast from it on, announced ones from their launch. A photo that turns out
+        to be broken counts as missing.
+        """
+        at = shard.timeline.index(origin)
+        starts, reason = first_weeks(shard, at)
+        rows = np.flatnonzero(reason == "")
+        skus = np.array(shard.sku_id, dtype=object)
+        cases = inputs(shard, rows, np.full(len(rows), at), starts[rows], self.spec)
+        dates = [shard.timeline.date(s) for s in starts[rows]]
+        try:
+            forecast = self.forecast(cases, list(skus[rows]), origin, dates)
+        except DataError:
+            forecast = self.forecast(without_broken_photos(cases), list(skus[rows]), origin, dates)
+        left = reason != ""
+        skipped = pl.DataFrame(
+            {"sku_id": list(skus[left]), "origin": [origin] * int(left.sum()), "reason": list(reason[left])}, SKIPPED.schema
+        )
+        return forecast, skipped
+
+    def forecast(self, cases: Arrays, sku_id: Sequence[str], origin: dt.date, starts: Sequence[dt.date]) -> Forecast:
+        """Forecast n cases as features.inputs gives them, from their first weeks on. Raises DataError naming the SKU of a photo
+        that is none."""
+        out = self.outputs(cases, sku_id)
+        units = cases["history"][:, :, 0]
+        unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
+        velocity = calibration.velocity(units)
+        quantiles = self.artifact.calibration.apply(out["quantiles"].astype(np.float64), cases["age"], velocity)
+        out["hazard"][unseen, :, 0] = NEVER_HAPPENED
+        stage = torch.softmax(torch.from_numpy(out["stage"]).double(), -1).numpy()
+        stage[unseen] = np.eye(len(STAGES))[0]  # what is not yet on sale is being introduced
+        return Forecast(
+            curve=curve_table(sku_id, origin, starts, cases["age"], np.expm1(quantiles), out["mean"]),
+            events=event_table(sku_id, origin, starts, out["hazard"]),
+            stage=stage_table(sku_id, origin, stage),
+            embedding=embedding_table(sku_id, out["embedding"]),
+            p_new_peak_12w=torch.sigmoid(torch.from_numpy(out["new_peak"]).double()).numpy(),
+        )
+
+    def outputs(self, cases: Arrays, sku_id: Sequence[str]) -> dict[str, np.ndarray]:
+        """The model's raw outputs (LifeCycleModel.forward) of n cases, before calibration."""
+        vectors = {"text": self.encoder.text(cases["texts"]), "image": self.encoder.image(cases["images"], photo_owners(cases, sku_id))}
+        count, size = len(sku_id), self.config.batch_size
+        parts = [self._batch(cases, slice(first, first + size), vectors) for first in range(0, max(count, 1), size)]
+        return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+    def _batch(self, cases: Arrays, rows: slice, vectors: dict[str, Tensor | None]) -> dict[str, np.ndarray]:
+        device = torch.device(self.config.device)
+        batch = {name: torch.from_numpy(cases[name][rows]).to(device) for name in CASE_INPUTS}
+        for name, table in vectors.items():
+            used, inverse = np.unique(cases[name][rows], return_inverse=True)
+            missing = int(len(used) > 0 and used[0] < 0)
+            batch[name] = torch.from_numpy(inverse - missing).to(device)
+            if table is not None:
+                batch[f"{name}_vector"] = table[torch.from_numpy(used[missing:]).to(device)]
+        with torch.inference_mode():
+            out = self.artifact.model(batch)
+        return {name: value.float().cpu().numpy() for name, value in out.items()}
+
+
+def first_weeks(shard: Shard, at: int) -> tuple[np.ndarray, np.ndarray]:
+    """First week to forecast of each product of a shard (week index), and why it cannot be forecast ("" if it can). (n,) each."""
+    rows, origins = np.arange(len(shard)), np.full(len(shard), at)
+    first = first_sale(shard.units_as_of(rows, origins), origins)
+    version = shard.version_at(rows, origins, np.zeros(len(shard), bool))
+    launch = shard.launch(first, version)
+    sold = np.isfinite(first)
+    starts = np.where(sold | np.isnan(launch), at, np.fmax(launch, at)).astype(np.int64)
+    reason = np.full(len(shard), "", dtype=object)
+    reason[~sold & (starts > at + LAST_WEEK)] = f"its launch_date is more than {LAST_WEEK} weeks ahead; forecast it later"
+    reason[~sold & np.isnan(launch)] = "never sold, and products.launch_date is not given; set it to forecast the launch"
+    reason[~sold & (version < 0)] = "not known before the origin"
+    return starts, reason
+
+
+def photo_owners(cases: Arrays, sku_id: Sequence[str]) -> list[str]:
+    """Who to name where a photo cannot be read: the first case that shows it."""
+    owner = dict(zip(cases["image"][::-1].tolist(), list(sku_id)[::-1], strict=True))
+    return [f"image of SKU {owner.get(i, '?')}" for i in range(len(cases["images"]))]
+
+
+def without_broken_photos(cases: Arrays) -> Arrays:
+    """The cases with every photo that cannot be decoded taken as missing."""
+    good = []
+    for i, photo in enumerate(cases["images"]):
+        try:
+            open_image(photo, f"image {i}")
+        except DataError:
+            continue
+        good.append(i)
+    place = np.full(len(cases["images"]) + 1, -1)  # the last one answers for index -1
+    place[good] = np.arange(len(good))
+    return {**cases, "images": [cases["images"][i] for i in good], "image": place[cases["image"]]}
+
+
+def curve_table(
+    sku_id: Sequence[str], origin: dt.date, starts: Sequence[dt.date], age: np.ndarray, quantiles: np.ndarray, mean: np.ndarray
+) -> pl.DataFrame:
+    """age (n,) NaN where not visible, quantiles (n, horizon, 9) and mean (n, horizon) in units."""
+    n, horizon = mean.shape
+    step = np.tile(np.arange(horizon), n)
+    weeks = np.repeat(np.array(starts, "datetime64[D]"), horizon) + step * np.timedelta64(7, "D")
+    ages = np.repeat(age.astype(np.float64), horizon) + step
+    columns: dict[str, Any] = {
+        "sku_id": np.repeat(np.array(sku_id, dtype=object), horizon).tolist(),
+        "week": weeks,
+        "age": pl.Series(ages, nan_to_null=True).cast(pl.Int64),
+        "mean": mean.reshape(-1).astype(np.float64),
+        **{name: quantiles[:, :, k].reshape(-1) for k, name in enumerate(QUANTILES)},
+    }
+    return _table(CURVE, columns, origin)
+
+
+def event_table(sku_id: Sequence[str], origin: dt.date, starts: Sequence[dt.date], hazard: np.ndarray) -> pl.DataFrame:
+    """hazard (n, 3, BINS) logits, counted from each case's start."""
+    known = event_probability(torch.from_numpy(hazard)).numpy()
+    weekly = np.repeat(known, BIN_WEEKS, axis=2)[:, :, BIN_WEEKS - 1 :]  # by week 0, 1 … LAST_WEEK; the odd ones lie half-way
+    weekly[:, :, 1::BIN_WEEKS] = (known[:, :, :-1] + known[:, :, 1:]) / 2
+    gap = np.array([(start - origin).days // 7 for start in starts], np.int64)[:, None]
+    case = np.arange(len(starts))[:, None]
+    names = np.repeat(np.array(sku_id, dtype=object), len(EVENTS)).tolist()
+    columns: dict[str, Any] = {"sku_id": names, "event": list(EVENTS) * len(starts)}
+    for weeks in EVENT_WEEKS:
+        within = weekly[case, np.arange(len(EVENTS)), np.maximum(weeks - gap, 0)]
+        columns[f"p_{weeks}w"] = np.where(weeks >= gap, within, 0.0).clip(0, 1).reshape(-1)
+    first = np.repeat(np.array(starts, "datetime64[D]"), len(EVENTS))
+    for p in DATED:
+        reached = weekly >= p
+        date = first + reached.argmax(2).reshape(-1) * np.timedelta64(7, "D")
+        columns[f"date_p{round(p * 100)}"] = np.where(reached.any(2).reshape(-1), date, np.datetime64("NaT"))
+    return _table(EVENT_TABLE, columns, origin)
+
+
+def stage_table(sku_id: Sequence[str], origin: dt.date, probability: np.ndarray) -> pl.DataFrame:
+    """probability (n, 5)."""
+    best = [STAGES[k] for k in probability.argmax(1)]
+    return _table(STAGE_TABLE, {"sku_id": list(sku_id), "stage": best} | {s: probability[:, k] for k, s in enumerate(STAGES)}, origin)
+
+
+def embedding_table(sku_id: Sequence[str], vectors: np.ndarray) -> pl.DataFrame:
+    """vectors (n, width), rounded through the float16 they are stored in."""
+    rounded = vectors.astype(np.float16).astype(np.float32)
+    lists = pl.Series("vector", rounded, dtype=pl.Array(pl.Float32, vectors.shape[1])).cast(pl.List(pl.Float32))
+    return EMBEDDING.conform(pl.DataFrame({"sku_id": pl.Series(list(sku_id), dtype=pl.String), "vector": lists}))
+
+
+def _table(table: Table, columns: dict[str, Any], origin: dt.date) -> pl.DataFrame:
+    frame = pl.DataFrame(columns, schema_overrides={"sku_id": pl.String}).with_columns(origin=pl.lit(origin))
+    return table.conform(frame)

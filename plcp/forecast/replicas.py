@@ -1,0 +1,150 @@
+"""The `Catalog` deployment, and the way to it: a running application's, or one for this run alone."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import polars as pl
+import ray
+import torch
+from pydantic import Field
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
+
+from plcp.base import Config, ModelError
+from plcp.data.shards import Shard
+from plcp.forecast import parts
+from plcp.forecast.forecaster import Forecast, Forecaster
+from plcp.forecast.parts import Part
+from plcp.forecast.runs import PartRecord
+
+APP = "plcp"  # the application of Online and Catalog
+ONGOING = 2  # parts a replica holds at once: one is read or written while the other runs forward
+
+
+class ReplicaConfig(Config):
+    """How much of the cluster the replicas of `Catalog` take while a run lasts; they scale from zero and back."""
+
+    replicas: int | None = Field(None, ge=1, description="most replicas at once; as many as the cluster has room for if not given")
+    threads: int = Field(2, ge=1, description="CPU threads a replica computes with, and cores it reserves")
+    gpus: float = Field(0, ge=0, description="GPUs a replica reserves")
+    start_timeout_s: float = Field(600, gt=0, description="seconds in which the first replica must be there")
+    idle_s: float = Field(60, ge=0, description="seconds without work after which replicas go")
+
+
+class Catalog:
+    """Makes parts. Holds the model of the run at hand, loaded with its first part."""
+
+    def __init__(self) -> None:
+        self._forward = ThreadPoolExecutor(1)  # one part at a time runs forward, on all of the replica's threads
+        self._loaded: tuple[object, Forecaster] | None = None
+
+    async def ready(self) -> None:
+        """Answers as soon as there is a replica."""
+
+    async def score(self, part: Part) -> PartRecord:
+        shard = await asyncio.to_thread(parts.read, part)
+        forecast, skipped = await asyncio.get_running_loop().run_in_executor(self._forward, self._forecast, part, shard)
+        return await asyncio.to_thread(parts.write, part, shard, forecast, skipped)
+
+    def _forecast(self, part: Part, shard: Shard) -> tuple[Forecast, pl.DataFrame]:
+        torch.set_num_threads(part.threads)
+        return self._forecaster(part).forecast_shard(shard, part.origin)
+
+    def _forecaster(self, part: Part) -> Forecaster:
+        key = (part.model, part.model_digest, part.forecaster)
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # the old model's memory first
+            forecaster = Forecaster.load(part.model, part.forecaster)
+            if forecaster.digest != part.model_digest:
+                raise ModelError(f"{part.model}: the model was replaced during the run (digest {forecaster.digest}); run the command again")
+            self._loaded = (key, forecaster)
+        return self._loaded[1]
+
+
+def catalog_deployment(config: ReplicaConfig, beside: float = 0) -> serve.Deployment:
+    """`Catalog`, from zero replicas to the most there is room for, and back. Needs a Ray cluster at hand.
+
+    `beside` is the CPU cores that are to stay free for others.
+    """
+    return serve.deployment(
+        name="Catalog",
+        max_ongoing_requests=ONGOING,
+        ray_actor_options={"num_cpus": cpus(config, beside), "num_gpus": config.gpus},
+        autoscaling_config={
+            "min_replicas": 0,
+            "max_replicas": room(config, beside),
+            "target_ongoing_requests": ONGOING,
+            "upscale_delay_s": 0,
+            "downscale_delay_s": config.idle_s,
+        },
+    )(Catalog)
+
+
+def cpus(config: ReplicaConfig, beside: float = 0) -> float:
+    """Cores a replica reserves: one per thread, as far as a node has as many."""
+    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    return min(config.threads, largest - beside) if largest > beside else config.threads
+
+
+def room(config: ReplicaConfig, beside: float = 0) -> int:
+    """Most replicas at once: as asked, or as many as the cluster's free resources hold, at least one."""
+    if config.replicas:
+        return config.replicas
+    free = ray.available_resources()
+    rooms = [(free.get("CPU", 0) - beside) // cpus(config, beside), *([free.get("GPU", 0) // config.gpus] if config.gpus else [])]
+    return max(1, int(min(rooms)))
+
+
+@contextmanager
+def catalog(config: ReplicaConfig, run_id: str) -> Iterator[tuple[DeploymentHandle, int]]:
+    """A handle to `Catalog`, and the most replicas it is to be kept busy with.
+
+    On the cluster at hand (RAY_ADDRESS, as under `ray job submit`, or `ray start` on this machine) it is that of the running
+    application or, where none runs, one of this run alone that goes when the run ends. Without a cluster, a local Ray is started.
+    """
+    with cluster() as own:
+        start_serve(proxy_location="Disabled")  # has no effect where Serve runs already
+        running = serve.status().applications.get(APP)
+        if running and running.status == ApplicationStatus.RUNNING and "Catalog" in running.deployments:
+            yield serve.get_deployment_handle("Catalog", APP), room(config)
+            return
+        name, replicas = f"{APP}-catalog-{run_id}", room(config)
+        serve.run(catalog_deployment(config).bind(), name=name, route_prefix=None)
+        try:
+            yield serve.get_deployment_handle("Catalog", name), replicas
+        finally:
+            if not own:
+                remove(name)
+
+
+def remove(application: str) -> None:
+    """Take an application off the cluster, and Serve with it if it ran without proxies for such runs alone."""
+    serve.delete(application)
+    status = serve.status()
+    if not status.applications and not status.proxies:
+        serve.shutdown()
+
+
+def start_serve(**options: Any) -> None:
+    """serve.start, which says nothing unless something is wrong."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    serve.start(logging_config={"log_level": "WARNING"}, **options)
+
+
+@contextmanager
+def cluster() -> Iterator[bool]:
+    """The Ray cluster at hand, or a local one for as long as the block lasts; says whether it is such an own one."""
+    if ray.is_initialized():
+        yield False
+        return
+    ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    try:
+        node = ray._private.worker._global_node  # no public call tells whether init found a cluster or started one
+        yield node is not None and node.is_head()
+    finally:
+        ray.shutdown()

@@ -1,0 +1,186 @@
+"""Run folders of SCORES: what a run is called, what it holds, and which one readers see.
+
+SCORES/runs/<run>/<table>/part-00000.parquet   the forecast tables, one file per input shard
+SCORES/runs/<run>/manifest.json                 what the run was made from, and every file's checksum
+SCORES/LATEST                                   the run that readers see; SCORES/HISTORY: the runs published up to it, oldest first
+
+While a run is being made, `.parts/` holds a record of each finished part and `.aside/` what is being written; both go when it is
+published. Nothing holds a time stamp: the same run gives the same bytes.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import BaseModel
+
+from plcp.base import DataError
+from plcp.tables import FORECAST
+
+PARTS, ASIDE, MANIFEST, FAILURES = ".parts", ".aside", "manifest.json", "failures.json"
+
+
+class FileRecord(BaseModel, frozen=True):
+    """One Parquet file of a part."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class PartRecord(BaseModel, frozen=True):
+    """A finished part: its input, and one file per forecast table."""
+
+    part: str
+    shard: str
+    input: str  # digest of the shard
+    skus: int
+    skipped: int
+    files: dict[str, FileRecord]
+
+
+class Failure(BaseModel, frozen=True):
+    """A part that was set aside after its last try."""
+
+    part: str
+    shard: str
+    tries: int
+    error: str
+    traceback: str
+
+
+class Source(BaseModel, frozen=True):
+    """What a run is made from. Its digest names the run, so that submitting twice works on one and the same folder."""
+
+    prepared: str  # digest of PREPARED
+    model: str  # digest of the artifact
+    origin: dt.date
+    settings: dict[str, object]  # whatever else moves a bit of the output: precision, batch size, threads
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.origin}-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]}"
+
+
+class Manifest(BaseModel, frozen=True):
+    """What a complete run holds."""
+
+    run_id: str
+    source: Source
+    skus: int
+    skipped: int
+    parts: list[PartRecord]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run."""
+
+    root: Path
+
+    def file(self, table: str, part: str) -> Path:
+        return self.root / table / f"{part}.parquet"
+
+    def manifest(self) -> Manifest | None:
+        path = self.root / MANIFEST
+        return Manifest.model_validate_json(path.read_bytes()) if path.exists() else None
+
+    def record(self, part: str) -> PartRecord | None:
+        """The record of a part finished while the run is being made."""
+        try:
+            return PartRecord.model_validate_json((self.root / PARTS / f"{part}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def aside(self) -> Path:
+        """A fresh folder for one attempt at a part, on the same file system as the run."""
+        folder = self.root / ASIDE / uuid4().hex
+        folder.mkdir(parents=True)
+        return folder
+
+    def commit(self, record: PartRecord, aside: Path) -> None:
+        """Move a part's files from its attempt's folder into place; its record comes last and makes it finished."""
+        (aside / "record.json").write_text(record.model_dump_json())
+        moves = [(aside / table / f"{record.part}.parquet", self.file(table, record.part)) for table in record.files]
+        for source, target in [*moves, (aside / "record.json", self.root / PARTS / f"{record.part}.json")]:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+
+    def finished(self) -> dict[str, PartRecord]:
+        """Records by part of everything finished whose files are still what they were."""
+        manifest = self.manifest()
+        records = {r.part: r for r in manifest.parts} if manifest else {}
+        for path in sorted((self.root / PARTS).glob("*.json")):
+            record = PartRecord.model_validate_json(path.read_bytes())
+            records[record.part] = record
+        return {part: record for part, record in records.items() if self.intact(record)}
+
+    def intact(self, record: PartRecord) -> bool:
+        paths = {name: self.file(name, record.part) for name in FORECAST}
+        return all(path.exists() and checksum(path) == record.files[name].sha256 for name, path in paths.items())
+
+    def fail(self, failures: list[Failure]) -> Path:
+        path = self.root / FAILURES
+        replace_text(path, json.dumps([f.model_dump() for f in failures], indent=1))
+        return path
+
+    def complete(self, manifest: Manifest) -> None:
+        """Write the manifest, then clear away what was only needed on the way, a killed run's included."""
+        replace_text(self.root / MANIFEST, manifest.model_dump_json(indent=1))
+        for name in (PARTS, ASIDE):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+        (self.root / FAILURES).unlink(missing_ok=True)
+
+
+def publish(scores: Path, run_id: str) -> None:
+    """Show readers this run from now on: one rename, so that they see the old run or the new one whole."""
+    history = published(scores)
+    if not history or history[-1] != run_id:
+        replace_text(scores / "HISTORY", "".join(f"{run}\n" for run in [*history, run_id]))
+        replace_text(scores / "LATEST", f"{run_id}\n")
+
+
+def published(scores: Path) -> list[str]:
+    """The runs published, oldest first, up to the one that readers see."""
+    if not (scores / "LATEST").exists():
+        return []
+    current = (scores / "LATEST").read_text().strip()
+    history = (scores / "HISTORY").read_text().split() if (scores / "HISTORY").exists() else []
+    while history and history[-1] != current:  # a kill between the two writes of publish or rollback leaves a line too many
+        history.pop()
+    return history or [current]
+
+
+def latest(scores: Path) -> Path:
+    """Folder of the run that readers see. Raises DataError where none was published."""
+    runs = published(scores)
+    if not runs:
+        raise DataError(f"{scores}: no run was published here; score the catalog first (plcp score MODEL PREPARED --out {scores})")
+    return scores / "runs" / runs[-1]
+
+
+def rollback(scores: Path) -> Path:
+    """Show readers the run published before the current one again; returns its folder. Raises DataError where there is none."""
+    runs = [run for run in published(scores) if (scores / "runs" / run / MANIFEST).exists()]
+    if len(runs) < 2:
+        raise DataError(f"{scores}: no earlier run to go back to")
+    replace_text(scores / "LATEST", f"{runs[-2]}\n")
+    replace_text(scores / "HISTORY", "".join(f"{run}\n" for run in runs[:-1]))
+    return scores / "runs" / runs[-2]
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write aside, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+def checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,99 @@
+"""Heads: a curve of quantiles that cannot cross, its mean, hazards of the life's events, stage, new peak."""
+
+import itertools
+import math
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plcp.model.history import LEVEL_FLOOR, Scale
+from plcp.tables import EVENTS, LEVELS, STAGES
+
+MIDDLE = len(LEVELS) // 2  # the median's place
+BIN_WEEKS = 2
+BINS = 27  # bin 0: the event has happened at the start; then 26 bins of BIN_WEEKS, 52 weeks
+MAX_LOG = 14.0  # no forecast above e^14 units a week
+
+
+class CurveHead(nn.Module):
+    """Each step: nine quantiles in log1p units and a mean, both as a shape laid on the product's own level and spread.
+
+    The median is the recent location plus the network's shift; the others follow by cumulative positive increments outwards
+    (Gasthaus et al. 2019), so no two can cross. With the last layer at zero the forecast is the recent level with a normal
+    spread in log1p units, which is where training starts.
+    """
+
+    gaps: Tensor
+
+    def __init__(self, width: int, context: int, steps: int, horizon: int, dropout: float) -> None:
+        super().__init__()
+        self.context = nn.Linear(context, width)
+        self.steps = nn.Linear(steps, width)
+        self.position = nn.Parameter(torch.randn(horizon, width) * 0.02)
+        self.hidden = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(width, len(LEVELS) + 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        normal = [NormalDist().inv_cdf(level) for level in LEVELS]
+        gaps = [math.log(math.expm1(b - a)) for a, b in itertools.pairwise(normal)]  # softplus gives b - a back
+        self.register_buffer("gaps", torch.tensor(gaps), persistent=False)
+
+    def forward(self, context: Tensor, steps: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
+        """context (batch, C), steps (batch, horizon, F) → quantiles (batch, horizon, 9) log1p, mean (batch, horizon) units."""
+        steps = steps.to(self.steps.weight.dtype)
+        state = F.gelu(self.context(context).unsqueeze(1) + self.steps(steps) + self.position[: steps.shape[1]])
+        state = self.norm(state + self.dropout(F.gelu(self.hidden(state))))
+        raw = self.out(state).float()
+        median = scale.location.unsqueeze(1) + raw[..., MIDDLE]
+        gaps = F.softplus(torch.cat([raw[..., :MIDDLE], raw[..., MIDDLE + 1 : -1]], -1) + self.gaps) * scale.spread[:, None, None]
+        below = median.unsqueeze(-1) - gaps[..., :MIDDLE].flip(-1).cumsum(-1).flip(-1)
+        above = median.unsqueeze(-1) + gaps[..., MIDDLE:].cumsum(-1)
+        latent = torch.cat([below, median.unsqueeze(-1), above], -1)
+        mean = ((scale.level + LEVEL_FLOOR).log().unsqueeze(1) + raw[..., -1]).clamp(max=MAX_LOG).exp()
+        return floored(latent), mean
+
+
+def floored(latent: Tensor) -> Tensor:
+    """Latent quantiles → between 0 and MAX_LOG, with the gradient passed straight through.
+
+    A plain clamp would leave a quantile that fell below zero without a gradient when sales come back.
+    """
+    return latent + (latent.clamp(0, MAX_LOG) - latent).detach()
+
+
+class EventHead(nn.Module):
+    """Discrete-time hazards of peak, decline and end (Gensheimer & Narasimhan 2019): logits (batch, 3, BINS)."""
+
+    def __init__(self, context: int, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(context, width)
+        self.out = nn.Linear(width, len(EVENTS) * BINS)
+        nn.init.zeros_(self.out.weight)
+        nn.init.constant_(self.out.bias, -3.0)  # about 5% a bin, before anything is learned
+
+    def forward(self, context: Tensor) -> Tensor:
+        return self.out(F.gelu(self.hidden(context))).float().unflatten(-1, (len(EVENTS), BINS))
+
+
+class StageHead(nn.Module):
+    """Stage logits (batch, 5) and the new-peak logit (batch,)."""
+
+    def __init__(self, context: int, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(context, width)
+        self.out = nn.Linear(width, len(STAGES) + 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        raw = self.out(F.gelu(self.hidden(context))).float()
+        return raw[:, : len(STAGES)], raw[:, -1]
+
+
+def event_probability(hazard: Tensor) -> Tensor:
+    """Hazard logits (..., BINS) → probability (..., BINS) that the event has come by the end of each bin; never falling."""
+    return 1 - F.logsigmoid(-hazard.double()).cumsum(-1).exp()

@@ -1,0 +1,139 @@
+"""The sales history: normalised channels, patches of weeks as tokens, and the recent state in plain numbers."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+YEAR = 52  # weeks
+LEVEL_WEEKS = 13  # the level and spread that a forecast starts from
+WINDOWS = (2, 4, 8, 13, 26, 52)  # weeks
+LAST_WEEKS = 8  # given one by one
+STATE_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+SPREAD_FLOOR = 0.35  # in log1p units: about the spread of a Poisson count of eight
+LEVEL_FLOOR = 0.05  # units a week
+UNITS, PRICE, PROMO, IN_STOCK = 0, 1, 2, 3  # columns of `history`
+
+
+class Scale(NamedTuple):
+    """What turns a shape into units; all (batch,) float32."""
+
+    location: Tensor  # mean of log1p units
+    spread: Tensor  # standard deviation of log1p units
+    level: Tensor  # mean units
+    known: Tensor  # 1 where the product's own weeks say so, 0 where siblings stand in
+
+
+def masked_mean(values: Tensor, known: Tensor, dim: int = -1) -> Tensor:
+    """Mean where known; 0 where nothing is."""
+    return (values * known).sum(dim) / known.sum(dim).clamp(min=1)
+
+
+def channels(history: Tensor) -> tuple[Tensor, Tensor]:
+    """Raw history (batch, weeks, channels) with NaN → values of order one with 0 for unknown, and a mask of what is known.
+
+    Units, page views and reviews by log1p; price as the log of its ratio to the last price known, which makes it the same
+    for pennies and for thousands (the price itself is among the numeric features).
+    """
+    known = torch.isfinite(history)
+    raw = torch.where(known, history, 0.0)
+    values = torch.log1p(raw.clamp(min=0))
+    price, last = raw[..., PRICE].clamp(min=0.01).log(), torch.nan_to_num(last_price(history[..., PRICE])).unsqueeze(1)
+    values[..., PRICE] = torch.where(known[..., PRICE], (price - last).clamp(-3, 3), 0.0)
+    values[..., PROMO] = raw[..., PROMO]
+    values[..., IN_STOCK] = raw[..., IN_STOCK]
+    return values, known.to(values.dtype)
+
+
+def last_price(prices: Tensor) -> Tensor:
+    """Log of the last price known in (batch, weeks), NaN where none is."""
+    weeks = torch.arange(1, prices.shape[1] + 1, device=prices.device)
+    place = (torch.isfinite(prices) * weeks).amax(1)
+    last = prices.gather(1, (place - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
+    return torch.where(place > 0, last.clamp(min=0.01).log(), torch.nan)
+
+
+def scale(units: Tensor, known: Tensor, pool: Tensor) -> Scale:
+    """Level and spread of the last LEVEL_WEEKS known weeks; siblings' where the product itself was never seen.
+
+    units (batch, weeks) log1p, 0 where unknown; known (batch, weeks); pool (batch, horizon, names) log1p, NaN where unknown.
+    """
+    recent, seen = units[:, -LEVEL_WEEKS:], known[:, -LEVEL_WEEKS:]
+    longer, longer_seen = units[:, -2 * LEVEL_WEEKS :], known[:, -2 * LEVEL_WEEKS :]
+    count = seen.sum(1)
+    siblings_known = torch.isfinite(pool).to(units.dtype)
+    siblings = masked_mean(torch.nan_to_num(pool).flatten(1), siblings_known.flatten(1))
+    own = (count > 0).to(units.dtype)
+    location = torch.where(count > 0, masked_mean(recent, seen), siblings)
+    centre = masked_mean(longer, longer_seen)
+    variance = masked_mean((longer - centre.unsqueeze(1)).square(), longer_seen)
+    # few weeks say little about the spread: one week's worth of a spread of one is mixed in
+    weeks = longer_seen.sum(1)
+    spread = ((variance * weeks + 2.0) / (weeks + 2.0)).sqrt().clamp(min=SPREAD_FLOOR)
+    level = torch.where(count > 0, masked_mean(torch.expm1(recent), seen), torch.expm1(siblings))
+    return Scale(location, spread, level, own)
+
+
+def recent_state(values: Tensor, known: Tensor, scale: Scale) -> Tensor:
+    """The state a forecaster looks at first, (batch, state_width): means, zero shares, quantiles, last weeks, trends."""
+    units, seen = values[..., UNITS], known[..., UNITS]
+    empty = (units == 0).to(units.dtype) * seen
+    parts = [scale.location, scale.spread, torch.log1p(scale.level), scale.known]
+    for weeks in WINDOWS:
+        window, mask = units[:, -weeks:], seen[:, -weeks:]
+        parts += [masked_mean(window, mask), torch.log1p(masked_mean(torch.expm1(window), mask))]
+        parts += [masked_mean(empty[:, -weeks:], mask), mask.mean(1)]
+        parts.append((window * mask).amax(1))
+        # the same weeks a year ago: where this year stands against last
+        year = slice(units.shape[1] - YEAR - weeks, units.shape[1] - YEAR)
+        if year.start >= 0:
+            parts += [masked_mean(units[:, year], seen[:, year]), seen[:, year].mean(1)]
+    parts += _quantiles(units[:, -2 * LEVEL_WEEKS :], seen[:, -2 * LEVEL_WEEKS :])
+    parts += [*units[:, -LAST_WEEKS:].unbind(1), *seen[:, -LAST_WEEKS:].unbind(1)]
+    sold = (units > 0).to(units.dtype)
+    weeks_ago = units.shape[1] - (sold * torch.arange(1, units.shape[1] + 1, device=units.device)).amax(1)
+    parts += [torch.log1p(weeks_ago), (weeks_ago == 0).to(units.dtype), (sold.sum(1) + 1).log()]
+    highest = _smooth(units, seen).amax(1)
+    parts += [highest, scale.location - highest]
+    for channel in range(1, values.shape[2]):
+        now, before = slice(-4, None), slice(-17, -4)
+        current = masked_mean(values[:, now, channel], known[:, now, channel])
+        parts += [current, current - masked_mean(values[:, before, channel], known[:, before, channel]), known[:, now, channel].mean(1)]
+    return torch.stack(parts, 1)
+
+
+def _quantiles(window: Tensor, known: Tensor) -> list[Tensor]:
+    """STATE_QUANTILES of the known weeks of each row, 0 where none is."""
+    ordered = torch.where(known > 0, window, torch.inf).sort(1).values
+    count = known.sum(1, keepdim=True)
+    levels = torch.tensor(STATE_QUANTILES, device=window.device)
+    place = (levels * (count - 1).clamp(min=0)).round().long()
+    return list(torch.where(count > 0, ordered.gather(1, place), 0.0).unbind(1))
+
+
+def _smooth(units: Tensor, known: Tensor) -> Tensor:
+    """Centred five-week mean in log1p of units, as the peak is defined; (batch, weeks)."""
+    raw = torch.nn.functional.avg_pool1d((torch.expm1(units) * known).unsqueeze(1), 5, 1, 2, count_include_pad=False)
+    return torch.log1p(raw.squeeze(1))
+
+
+class HistoryEncoder(nn.Module):
+    """Patches of weeks → tokens (Nie et al. 2023). Both the raw log1p units and the normalised ones enter."""
+
+    def __init__(self, weeks: int, patch: int, channel_count: int, calendar: int, width: int) -> None:
+        super().__init__()
+        self.patch, self.patches = patch, -(-weeks // patch)
+        self.embed = nn.Linear(patch * (2 * channel_count + 1) + calendar, width)
+        self.position = nn.Parameter(torch.randn(self.patches, width) * 0.02)
+        self.mix = nn.Sequential(nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, values: Tensor, known: Tensor, calendar: Tensor, scale: Scale) -> Tensor:
+        """values, known (batch, weeks, channels), calendar (batch, weeks, K) → tokens (batch, patches, width)."""
+        units, seen = values[..., UNITS], known[..., UNITS]
+        shape = (units - scale.location.unsqueeze(1)) / scale.spread.unsqueeze(1) * seen
+        weekly = torch.cat([values, known, shape.unsqueeze(-1)], -1)
+        missing = self.patches * self.patch - weekly.shape[1]
+        weekly = torch.nn.functional.pad(weekly, (0, 0, missing, 0)).unflatten(1, (self.patches, self.patch)).flatten(2)
+        season = torch.nn.functional.pad(calendar, (0, 0, missing, 0)).unflatten(1, (self.patches, self.patch)).mean(2)
+        tokens = self.embed(torch.cat([weekly, season], -1).to(self.embed.weight.dtype))
+        return self.mix(tokens) + self.position

@@ -1,0 +1,211 @@
+"""The life-cycle model: every modality into one encoder, out of it the curve, the events and the stage."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plcp.base import Config
+from plcp.data.hashing import BUCKETS
+from plcp.model.fusion import AttributeToken, Fusion, VectorToken
+from plcp.model.heads import CurveHead, EventHead, StageHead
+from plcp.model.history import UNITS, HistoryEncoder, channels, recent_state, scale
+from plcp.model.preprocess import Preprocessor
+from plcp.model.steps import step_features
+from plcp.model.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"width": 64, "layers": 1, "heads": 4},
+    "base": {
+        "width": 256,
+        "layers": 4,
+        "heads": 8,
+        "hash_width": 16,
+        "text": {"width": 256, "layers": 4, "heads": 8, "vocabulary": 16384, "max_tokens": 64},
+        "image": {"size": 64, "patch": 8, "width": 256, "layers": 4, "heads": 8},
+    },
+    "large": {
+        "width": 1024,
+        "layers": 12,
+        "heads": 16,
+        "hash_width": 32,
+        "text": {"width": 768, "layers": 12, "heads": 12, "vocabulary": 32768, "max_tokens": 128},
+        "image": {"size": 224, "patch": 16, "width": 768, "layers": 12, "heads": 12},
+    },
+}
+
+
+class ModelConfig(Config):
+    """Sizes of the model. `preset` fills in whatever is not given; a given field wins over it."""
+
+    preset: str = Field("tiny", description="tiny, base or large")
+    width: int = Field(ge=8, description="of the joint encoder's tokens")
+    layers: int = Field(ge=0, description="of the joint encoder")
+    heads: int = Field(ge=1, description="of attention; divides width")
+    dropout: float = Field(0.1, ge=0, lt=1)
+    modality_dropout: float = Field(0.1, ge=0, lt=1, description="share of cases that lose a modality in training")
+    history_dropout: float = Field(0.05, ge=0, lt=1, description="share of cases that lose all of their history in training")
+    patch_weeks: int = Field(4, ge=1, description="weeks in one token of history")
+    hash_width: int = Field(8, ge=1, description="of a category's embedding")
+    text: TextTowerConfig | None = TextTowerConfig()
+    image: ImageTowerConfig | None = ImageTowerConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: dict[str, Any]) -> dict[str, Any]:
+        preset = PRESETS.get(given.get("preset", "tiny"))
+        if preset is None:
+            raise ValueError(f"preset {given['preset']!r} is none of {', '.join(PRESETS)}")
+        merged = {**preset, **given}
+        for tower in ("text", "image"):
+            if isinstance(given.get(tower), dict):
+                merged[tower] = {**preset.get(tower, {}), **given[tower]}
+        return merged
+
+    @model_validator(mode="after")
+    def _divides(self) -> "ModelConfig":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class InputWidths(Config):
+    """The shape of the inputs that a model was built for."""
+
+    weeks: int
+    horizon: int
+    channels: int
+    calendar: int
+    numeric: int
+    hashed: int
+    pool: int
+
+    @classmethod
+    def of(cls, batch: dict[str, Any]) -> "InputWidths":
+        """Read off any batch of features.inputs (arrays or tensors)."""
+        return cls(
+            weeks=batch["history"].shape[1],
+            horizon=batch["future"].shape[1],
+            channels=batch["history"].shape[2],
+            calendar=batch["calendar_history"].shape[2],
+            numeric=batch["numeric"].shape[1],
+            hashed=batch["hashed"].shape[1],
+            pool=batch["pool"].shape[2],
+        )
+
+
+class LifeCycleModel(nn.Module):
+    """See `forward`. Runs in fp32 and bf16; features and the laying of shapes on levels are always computed in fp32."""
+
+    def __init__(self, config: ModelConfig, widths: InputWidths, text: TextTower | None, image: ImageTower | None) -> None:
+        super().__init__()
+        self.config, self.widths = config, widths
+        self.text, self.image = text, image
+        width, drop = config.width, config.modality_dropout
+        if text is not None:
+            self.text_token = VectorToken(text.width, width, config.dropout, drop)
+        if image is not None:
+            self.image_token = VectorToken(image.width, width, config.dropout, drop)
+        self.attributes = AttributeToken(widths.numeric + 1, widths.hashed, BUCKETS, config.hash_width, width, drop)
+        self.history = HistoryEncoder(widths.weeks, config.patch_weeks, widths.channels, widths.calendar, width)
+        state_width, step_width = _feature_widths(widths)
+        self.state = nn.Sequential(nn.Linear(state_width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.fusion = Fusion(width, config.layers, config.heads, config.dropout)
+        self.curve = CurveHead(2 * width, 2 * width, step_width, widths.horizon, config.dropout)
+        self.events = EventHead(2 * width, width)
+        self.stages = StageHead(2 * width, width)
+
+    @classmethod
+    def build(cls, config: ModelConfig, widths: InputWidths, preprocessor: Preprocessor) -> "LifeCycleModel":
+        """A new model; towers with a source bring their pretrained weights. Raises ModelError."""
+        text = TextTower.build(config.text, preprocessor.vocabulary) if config.text is not None else None
+        return cls(config, widths, text, ImageTower.build(config.image) if config.image is not None else None)
+
+    @classmethod
+    def restore(cls, config: ModelConfig, widths: InputWidths, folder: Path) -> "LifeCycleModel":
+        """A model of saved tower configurations (`save_towers`), whose weights are still to be loaded. Raises ModelError."""
+        text = TextTower.restore(folder / "text", config.text) if config.text is not None else None
+        return cls(config, widths, text, ImageTower.restore(folder / "image", config.image) if config.image is not None else None)
+
+    def save_towers(self, folder: Path) -> None:
+        """The towers' configurations (no weights), for `restore`."""
+        for name, tower in (("text", self.text), ("image", self.image)):
+            if tower is not None:
+                tower.save_config(folder / name)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.fusion.parameters()).dtype
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A batch of features.inputs as tensors, with tokens, token_mask, pixels or the towers' vectors in their place
+        (`text_vector` (n, d), `image_vector` (m, d)) →
+
+        quantiles (batch, horizon, 9) in log1p units, never crossing or negative; mean (batch, horizon) units; hazard
+        (batch, 3, BINS) logits; stage (batch, 5) logits; new_peak (batch,) logit; embedding (batch, width);
+        level (batch,) units a week, the scale the forecast was laid on, without gradient.
+        """
+        batch = self._drop_history(batch)
+        with torch.no_grad(), torch.autocast(batch["history"].device.type, enabled=False):
+            values, known = channels(batch["history"].float())
+            size = scale(values[..., UNITS], known[..., UNITS], batch["pool"].float())
+            state = recent_state(values, known, size)
+            steps = step_features(batch, values, known, size)
+        summary = self.state(state.to(self.dtype))
+        modalities = [summary, self.attributes(torch.cat([batch["numeric"], batch["age"].unsqueeze(1)], 1), batch["hashed"])]
+        if self.text is not None:
+            modalities.append(self.text_token(text_vectors(self.text, batch), batch["text"]))
+        if self.image is not None:
+            modalities.append(self.image_token(image_vectors(self.image, batch), batch["image"]))
+        joint = self.fusion(modalities, self.history(values, known, batch["calendar_history"], size))
+        context = torch.cat([joint, summary], 1)
+        quantiles, mean = self.curve(context, steps, size)
+        stage, new_peak = self.stages(context)
+        return {
+            "quantiles": quantiles,
+            "mean": mean,
+            "hazard": self.events(context),
+            "stage": stage,
+            "new_peak": new_peak,
+            "embedding": joint.float(),
+            "level": size.level,
+        }
+
+    def _drop_history(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """In training a share of the cases lose their history, so that the model learns what the other modalities say."""
+        if not (self.training and self.config.history_dropout):
+            return batch
+        history = batch["history"]
+        lost = torch.rand(len(history), device=history.device) < self.config.history_dropout
+        return {**batch, "history": torch.where(lost[:, None, None], torch.nan, history)}
+
+
+def text_vectors(tower: TextTower, batch: dict[str, Tensor]) -> Tensor:
+    """The text tower's (n, d), or what a cache already holds of it; at least one row."""
+    return _at_least_one(batch["text_vector"]) if "text_vector" in batch else tower(batch["tokens"], batch["token_mask"])
+
+
+def image_vectors(tower: ImageTower, batch: dict[str, Tensor]) -> Tensor:
+    """The image tower's (m, d), or what a cache already holds of it; at least one row."""
+    return _at_least_one(batch["image_vector"]) if "image_vector" in batch else tower(batch["pixels"])
+
+
+def _at_least_one(vectors: Tensor) -> Tensor:
+    return vectors if len(vectors) else F.pad(vectors, (0, 0, 0, 1))
+
+
+def _feature_widths(widths: InputWidths) -> tuple[int, int]:
+    """Widths of recent_state and step_features, by computing them once on one empty case."""
+    empty = {
+        "history": torch.full((1, widths.weeks, widths.channels), torch.nan),
+        "future": torch.full((1, widths.horizon, 2), torch.nan),
+        "calendar_future": torch.zeros(1, widths.horizon, widths.calendar),
+        "pool": torch.full((1, widths.horizon, widths.pool), torch.nan),
+        "age": torch.full((1,), torch.nan),
+    }
+    values, known = channels(empty["history"])
+    size = scale(values[..., UNITS], known[..., UNITS], empty["pool"])
+    return recent_state(values, known, size).shape[1], step_features(empty, values, known, size).shape[2]

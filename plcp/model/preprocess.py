@@ -1,0 +1,154 @@
+"""Texts to tokens and photos to pixels, the same way in training and at scoring."""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from plcp.base import DataError, ModelError
+from plcp.data.images import FORMATS, MAX_PIXELS
+from plcp.model.towers import TINY, ImageTowerConfig, TextTowerConfig, location
+
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+IMAGE_FILE = "image.json"
+
+
+class Preprocessor:
+    """The tokenizer and the image settings that belong to a model's towers."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, max_tokens: int, image: dict[str, Any] | None) -> None:
+        self.tokenizer, self.max_tokens, self.image = tokenizer, max_tokens, image
+
+    @classmethod
+    def build(cls, text: TextTowerConfig | None, image: ImageTowerConfig | None, titles: Iterable[str]) -> "Preprocessor":
+        """Load what the towers' sources bring along; for a tiny text tower train a tokenizer on the shop's own titles.
+
+        Raises ModelError where a source cannot be loaded.
+        """
+        tokenizer = None
+        if text is not None:
+            tokenizer = train_tokenizer(titles, text.vocabulary) if text.source == TINY else _load_tokenizer(text.source)
+        return cls(tokenizer, text.max_tokens if text else 0, None if image is None else _image_settings(image))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Preprocessor":
+        """What `save` wrote. Raises ModelError where a file is missing."""
+        try:
+            settings = json.loads((folder / IMAGE_FILE).read_text())
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{folder / IMAGE_FILE}: cannot be read: {error}") from error
+        tokenizer = _load_tokenizer(str(folder)) if settings["max_tokens"] else None
+        return cls(tokenizer, settings["max_tokens"], settings["image"])
+
+    def save(self, folder: Path) -> None:
+        """Tokenizer files and image settings, all of them text."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
+        (folder / IMAGE_FILE).write_text(json.dumps({"max_tokens": self.max_tokens, "image": self.image}, indent=1))
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.tokenizer) if self.tokenizer is not None else 0
+
+    def preprocess(self, texts: Sequence[str], images: Sequence[bytes], owners: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """tokens, token_mask (n, length) int64 and pixels (m, 3, size, size) float32, whichever the model has a tower for.
+
+        Without texts or images one empty row stands in, so that every worker runs every tower in every step (a rank that
+        skipped one would leave the others waiting for its shard). Raises DataError naming the image (by `owners`) that is none.
+        """
+        batch: dict[str, Tensor] = {}
+        if self.tokenizer is not None:
+            batch["tokens"], batch["token_mask"] = tokenize(self.tokenizer, list(texts) or [""], self.max_tokens)
+        if self.image is not None:
+            names = owners if owners is not None else [f"image {i}" for i in range(len(images))]
+            found = [to_pixels(data, name, **self.image) for data, name in zip(images, names, strict=True)]
+            batch["pixels"] = torch.stack(found) if found else torch.zeros(1, 3, self.image["size"], self.image["size"])
+        return batch
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Tokens and mask, (n, length) int64 each; the longest text, cut at max_tokens, sets the length."""
+    coded = tokenizer(texts, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
+    tokens, mask = coded["input_ids"].long(), coded["attention_mask"]
+    if tokens.shape[1] == 0:  # nothing but empty texts
+        tokens, mask = tokens.new_zeros(len(texts), 1), mask.new_zeros(len(texts), 1)
+    mask[mask.sum(1) == 0, 0] = 1  # attention over no token at all is undefined
+    return tokens, mask
+
+
+def to_pixels(data: bytes, name: str, size: int, mean: list[float], std: list[float]) -> Tensor:
+    """One encoded photo → (3, size, size) float32, normalised. Raises DataError naming it."""
+    photo = open_image(data, name, size).resize((size, size), Image.Resampling.BICUBIC)
+    array = (np.asarray(photo, dtype=np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+def open_image(data: bytes, name: str, size: int | None = None) -> Image.Image:
+    """Decode an untrusted photo to RGB, its first frame, transparency on white.
+
+    A JPEG is decoded at the smallest scale that still covers `size`. Raises DataError naming the photo if it is none, of
+    an unexpected format, broken, or larger than MAX_PIXELS.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as photo:
+            if photo.width * photo.height > MAX_PIXELS:
+                raise DataError(f"{name}: {photo.width} × {photo.height} pixels, more than the {MAX_PIXELS:,} allowed")
+            if size is not None:
+                photo.draft("RGB", (size, size))
+            see_through = "A" in photo.getbands() or "transparency" in photo.info
+            upright = ImageOps.exif_transpose(photo).convert("RGBA" if see_through else "RGB")
+            if see_through:
+                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+            return upright
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises whatever its decoders meet: OSError, SyntaxError, struct.error …
+        raise DataError(f"{name}: not an image that can be read ({', '.join(FORMATS)}): {error}") from error
+
+
+def train_tokenizer(titles: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE (Sennrich et al. 2016) on the shop's own words: any script, no unknown characters."""
+    tokenizer = Tokenizer(models.BPE(unk_token=None))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[PAD, UNKNOWN], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(sorted(set(titles)), trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN)
+
+
+def _load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    name, local = location(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{source}: no usable tokenizer: {error}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _image_settings(config: ImageTowerConfig) -> dict[str, Any]:
+    """Size, mean and standard deviation of pixels: a loaded model's own preprocessor_config.json where it has one."""
+    half = [0.5, 0.5, 0.5]
+    if config.source == TINY:
+        return {"size": config.size, "mean": half, "std": half}
+    name, local = location(config.source)
+    try:
+        loaded = AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{config.source}: no usable image model: {error}") from error
+    vision = getattr(loaded, "vision_config", loaded)
+    own = Path(config.source) / "preprocessor_config.json"
+    given = json.loads(own.read_text()) if own.is_file() else {}
+    return {"size": int(vision.image_size), "mean": given.get("image_mean", half), "std": given.get("image_std", half)}

@@ -1,0 +1,57 @@
+"""What is known of each week to be forecast: calendar, plans, age, siblings of that age, and the same weeks of earlier years."""
+
+import torch
+from torch import Tensor
+
+from plcp.model.history import LEVEL_WEEKS, PRICE, UNITS, YEAR, Scale, last_price, masked_mean
+
+PLANNED_PRICE, PLANNED_PROMO = 0, 1  # columns of `future`
+
+
+def step_features(batch: dict[str, Tensor], values: Tensor, known: Tensor, scale: Scale) -> Tensor:
+    """Features of each week ahead, (batch, horizon, step_width) float32, all of order one."""
+    future, horizon = batch["future"], batch["future"].shape[1]
+    parts = [batch["calendar_future"], last_years(values, known, horizon), planned(future, batch["history"][..., PRICE])]
+    pool = batch["pool"]
+    siblings, there = torch.nan_to_num(pool), torch.isfinite(pool).to(values.dtype)
+    parts += [siblings, (siblings - scale.location[:, None, None]) * there, there]
+    step = torch.arange(horizon, device=future.device, dtype=values.dtype)
+    age = torch.nan_to_num(batch["age"]).clamp(min=0).unsqueeze(1) + step
+    visible = torch.isfinite(batch["age"]).to(values.dtype).unsqueeze(1).expand_as(age)
+    parts.append(torch.stack([torch.log1p(age) / 4 * visible, torch.exp(-age / 6) * visible, visible], -1))
+    return torch.cat(parts, -1)
+
+
+def planned(future: Tensor, history_price: Tensor) -> Tensor:
+    """Planned price (log ratio to the last price known) and promotion, each with its mask; (batch, horizon, 4)."""
+    there = torch.isfinite(future)
+    price = torch.where(there, future, 1.0)[..., PLANNED_PRICE].clamp(min=0.01).log()
+    last = last_price(history_price)
+    both = there[..., PLANNED_PRICE] & torch.isfinite(last).unsqueeze(1)
+    ratio = torch.where(both, (price - torch.nan_to_num(last).unsqueeze(1)).clamp(-3, 3), 0.0)
+    promo = torch.nan_to_num(future[..., PLANNED_PROMO])
+    return torch.stack([ratio, both.to(price.dtype), promo, there[..., PLANNED_PROMO].to(price.dtype)], -1)
+
+
+def last_years(values: Tensor, known: Tensor, horizon: int) -> Tensor:
+    """For each step the weeks around it one year ago (and two, where the history reaches), (batch, horizon, years × width).
+
+    Five weeks' log1p units one by one, their mean, how much is known of them, and their mean relative to last year's level
+    before the origin: the season that is due, free of the product's present level.
+    """
+    units, seen = values[..., UNITS], known[..., UNITS]
+    batch, weeks = units.shape
+    parts = []
+    for year in range(1, weeks // YEAR + 1):
+        first = weeks - YEAR * year
+        padded = [torch.nn.functional.pad(x, (2, 2)) for x in (units, seen)]
+        around, mask = (x[:, first : first + horizon + 4].unfold(1, 5, 1) for x in padded)
+        mean = masked_mean(around, mask)
+        before = slice(max(first - LEVEL_WEEKS, 0), first)
+        if first:
+            base, base_known = masked_mean(units[:, before], seen[:, before]), seen[:, before].amax(1)
+        else:
+            base, base_known = units.new_zeros(batch), units.new_zeros(batch)
+        relative = (mean - base.unsqueeze(1)) * base_known.unsqueeze(1) * mask.amax(-1)
+        parts += [around, torch.stack([mean, mask.mean(-1), relative, base_known.unsqueeze(1).expand_as(mean)], -1)]
+    return torch.cat(parts, -1) if parts else units.new_zeros(batch, horizon, 0)

@@ -1,0 +1,88 @@
+"""The routes of the endpoint."""
+
+import json
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Response
+from fastapi.responses import HTMLResponse
+
+from plcp.serving import problems
+from plcp.serving.auth import Guard
+from plcp.serving.problems import ProblemDetails
+from plcp.serving.schemas import ModelAnswer, Ready, ScoreAnswer, ScoreRequest, SkuAnswer, SkuPage
+from plcp.serving.service import Service
+from plcp.tables import STAGES
+
+MAX_BODY = 64 << 20  # bytes
+CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemDetails, "description": problems.TITLES[status], "content": {problems.MEDIA_TYPE: {}}}
+    for status in (401, 404, 422)
+}
+
+
+def create_api(service: Service, token: str | None) -> FastAPI:
+    """The application over a service. `token` is the fingerprint of the token that requests must bear; None: loopback only."""
+    api = FastAPI(
+        title="PLCP",
+        version=version("plcp"),
+        description="Life-cycle forecasts of a catalog's products.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    api.add_middleware(Guard, token=token, body_limit=MAX_BODY)
+    problems.install(api)
+    page = (files("plcp.serving") / "web" / "index.html").read_text()
+
+    @api.get("/", include_in_schema=False)
+    async def planners_page() -> HTMLResponse:
+        return HTMLResponse(page, headers={"Content-Security-Policy": CONTENT_POLICY, "X-Content-Type-Options": "nosniff"})
+
+    @api.get("/healthz", summary="Does the process answer?")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @api.get("/readyz", summary="Does the model answer?")
+    async def readyz() -> Ready:
+        await service.check()
+        return Ready(ready=True, model=service.forecaster.digest)
+
+    @api.post("/v1/score", response_model=ScoreAnswer, responses=ERRORS, summary="Forecast products, of the catalog or never seen")
+    async def score(request: ScoreRequest) -> Response:
+        return Response(await service.score(request), media_type="application/json")
+
+    @api.get("/v1/sku/{sku_id:path}", response_model=SkuAnswer, responses=ERRORS, summary="A product, its sales, and its forecast")
+    async def sku(sku_id: str) -> Response:
+        facts = service.summary(sku_id)
+        forecast, skipped, run = await service.forecast_of(sku_id)
+        history = service.catalogue.history(sku_id).write_json().encode()
+        head = json.dumps({**facts, "run": run, "skipped": skipped}, ensure_ascii=False)[:-1].encode()
+        return Response(b'%s, "history": %s, "forecast": %s}' % (head, history, forecast or b"null"), media_type="application/json")
+
+    @api.get("/v1/skus", responses=ERRORS, summary="Search the catalog")
+    async def skus(
+        q: Annotated[str, Query(max_length=200, description="words in the key, title, category or brand")] = "",
+        stage: Annotated[Literal[STAGES] | None, Query(description="stage of life by the last run")] = None,  # type: ignore[valid-type]
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> SkuPage:
+        found = service.summaries(q, stage)
+        return SkuPage.model_validate({"total": len(found), "skus": found.slice(offset, limit).drop("description").to_dicts()})
+
+    @api.get("/v1/model", responses=ERRORS, summary="The model that answers")
+    async def model() -> ModelAnswer:
+        run = service.published.run() if service.published else None
+        forecaster = service.forecaster
+        return ModelAnswer(
+            digest=forecaster.digest,
+            origin=service.prepared.origin,
+            horizon=forecaster.spec.horizon,
+            prepared=service.prepared.digest,
+            run=run.root.name if run else None,
+            card=forecaster.card,
+        )
+
+    return api

@@ -1,0 +1,138 @@
+"""The Ray Serve application: `Online`, which answers requests, and `Catalog`, which scores the catalog, of one artifact."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from pydantic import Field
+from ray import serve
+from ray.serve import context
+from ray.serve.handle import DeploymentHandle
+
+from plcp.base import Config, ConfigError, PlcpError
+from plcp.data.prepared import Prepared
+from plcp.data.shards import Shard
+from plcp.forecast import artifact
+from plcp.forecast.forecaster import Forecaster, ForecasterConfig
+from plcp.forecast.replicas import APP, ReplicaConfig, catalog_deployment, cluster, remove, start_serve
+from plcp.serving.api import create_api
+from plcp.serving.auth import fingerprint, read_token, require_token_beyond_loopback
+from plcp.serving.scorer import Answer
+from plcp.serving.service import Service
+from plcp.serving.store import Published
+
+RETRY_AFTER_S = 1
+
+
+class ServingConfig(Config):
+    """How the endpoint is hosted."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; any but this machine's own needs a token")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    token_file: Path | None = Field(None, description="file that holds the token; PLCP_TOKEN in the environment if not given")
+    replicas: int = Field(1, ge=1, description="most replicas of Online")
+    threads: int = Field(2, ge=1, description="CPU threads a replica of Online computes with")
+    cpus: float = Field(1, gt=0, description="CPU cores it reserves")
+    gpus: float = Field(0, ge=0, description="GPUs it reserves")
+    batch_rows: int = Field(128, ge=1, description="most products in one pass through the model")
+    max_queued: int = Field(256, ge=1, description="requests that may wait; further ones get 503 and Retry-After")
+    forecaster: ForecasterConfig = ForecasterConfig()
+    catalog: ReplicaConfig = ReplicaConfig()
+
+
+class Application(ServingConfig):
+    """What `serve deploy` gives the builder: what to serve, and how."""
+
+    model: Path = Field(description="artifact, as `plcp export` writes it")
+    prepared: Path = Field(description="prepared data of the catalog")
+    scores: Path | None = Field(None, description="SCORES whose last run is shown")
+
+
+class Online(Service):
+    """Answers requests; products of several requests share a pass through the model."""
+
+    def __init__(self, config: Application, token: str | None, catalog: DeploymentHandle) -> None:
+        del catalog  # bound so that it belongs to the application; runs reach it by their own handles
+        require_token_beyond_loopback(listens()[0], token)
+        forecaster = Forecaster.load(config.model, config.forecaster)
+        published = Published(config.scores) if config.scores else None
+        super().__init__(forecaster, Prepared.open(config.prepared), published, config.batch_rows, config.threads)
+        self._token = token
+        self._share.set_max_batch_size(config.batch_rows)  # type: ignore[attr-defined]
+
+    async def answer(self, shard: Shard) -> Answer:
+        return await self._share(shard)
+
+    @serve.batch(batch_size_fn=lambda shards: sum(len(shard) for shard in shards), batch_wait_timeout_s=0)
+    async def _share(self, shards: list[Shard]) -> list[Answer]:
+        """What has come while the last pass ran shares the next one."""
+        return await self.batch(shards)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_api(self, self._token)
+
+    async def check_health(self) -> None:
+        await self.check()
+
+
+def listens() -> tuple[str | None, int]:
+    """Host and port that Serve's proxies of this cluster listen on."""
+    client = context._get_global_client()  # no public call tells
+    if client is None:
+        raise RuntimeError("Serve does not run on this cluster")
+    return client.http_config.host, client.http_config.port
+
+
+def build(config: Application) -> serve.Application:
+    """The application; what `serve deploy` imports. Raises a PlcpError for a token, a model or prepared data that is none."""
+    token = read_token(config.token_file)
+    artifact.verify(config.model)
+    Prepared.open(config.prepared)
+    online = serve.deployment(
+        name="Online",
+        max_ongoing_requests=2 * config.batch_rows,
+        max_queued_requests=config.max_queued,
+        backpressure_config={"retry_after_s": RETRY_AFTER_S},
+        ray_actor_options={"num_cpus": config.cpus, "num_gpus": config.gpus},
+        autoscaling_config={"min_replicas": 1, "max_replicas": config.replicas, "target_ongoing_requests": config.batch_rows / 2},
+    )(serve.ingress()(Online))
+    return online.bind(config, fingerprint(token) if token else None, catalog_deployment(config.catalog, beside=config.cpus).bind())
+
+
+@contextmanager
+def serving(config: Application) -> Iterator[str]:
+    """The application on the Ray cluster at hand or a local one, for as long as the block lasts; gives its address.
+
+    Raises ConfigError where others could reach it without a token, or where Serve listens elsewhere already.
+    """
+    require_token_beyond_loopback(config.host, read_token(config.token_file))
+    with cluster() as own:
+        start_serve(proxy_location="HeadOnly", http_options={"host": config.host, "port": config.port})
+        host, port = listens()
+        if (host, port) != (config.host, config.port):
+            raise ConfigError(
+                f"Serve runs on this cluster already and listens on {host}:{port}, not {config.host}:{config.port}; "
+                "use that address, or stop it with `serve shutdown`"
+            )
+        deploy(build(config))
+        try:
+            yield f"http://{config.host}:{config.port}"
+        finally:
+            if not own:
+                remove(APP)
+
+
+def deploy(application: serve.Application) -> None:
+    """Raises PlcpError with what the replicas say where they cannot start."""
+    try:
+        serve.run(application, name=APP, route_prefix="/")
+    except RuntimeError as error:
+        deployments = serve.status().applications[APP].deployments
+        reasons = [f"{name}: {last_line(deployment.message)}" for name, deployment in deployments.items() if deployment.message]
+        raise PlcpError("\n".join([str(error), *reasons])) from error
+
+
+def last_line(message: str) -> str:
+    """The error itself, without the way to it."""
+    return message.strip().splitlines()[-1]

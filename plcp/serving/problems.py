@@ -1,0 +1,91 @@
+"""Errors as RFC 9457 problem details."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from plcp.base import PlcpError
+
+MEDIA_TYPE = "application/problem+json"
+TITLES = {
+    400: "Bad request",
+    401: "A token is needed",
+    403: "Not from here",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Request too large",
+    422: "Invalid request",
+    500: "Internal error",
+    503: "Not ready",
+}
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    field: str = Field(description="its path, as products[0].image")
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """What went wrong, where, and what to do (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    sku_ids: list[str] | None = Field(None, description="the SKUs that are unknown")
+    errors: list[FieldError] | None = Field(None, description="the fields that are wrong")
+
+
+class ProblemError(PlcpError):
+    """Ends a request with a problem."""
+
+    def __init__(self, status: int, detail: str, **more: Any):
+        super().__init__(detail)
+        self.details = ProblemDetails(title=TITLES[status], status=status, detail=detail, **more)
+
+
+def respond(problem: ProblemError, headers: dict[str, str] | None = None) -> JSONResponse:
+    details = problem.details
+    return JSONResponse(details.model_dump(exclude_none=True), details.status, headers, media_type=MEDIA_TYPE)
+
+
+def invalid(errors: Sequence[FieldError]) -> ProblemError:
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return ProblemError(422, f"{first.field}: {first.message}{more}", errors=list(errors))
+
+
+def path_of(location: Sequence[str | int]) -> str:
+    """("body", "products", 0, "image") → products[0].image"""
+    parts = [part for part in location if part not in ("body", "query", "path")]
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".") or "body"
+
+
+def install(api: FastAPI) -> None:
+    """Let every error of an application leave as a problem."""
+
+    @api.exception_handler(ProblemError)
+    async def problem(request: Request, error: ProblemError) -> JSONResponse:
+        return respond(error)
+
+    @api.exception_handler(RequestValidationError)
+    async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        return respond(
+            invalid([FieldError(field=path_of(e["loc"]), message=e["msg"].removeprefix("Value error, ")) for e in error.errors()])
+        )
+
+    @api.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        status = error.status_code if error.status_code in TITLES else 400
+        return respond(ProblemError(status, f"{request.method} {request.url.path}: {error.detail}"), dict(error.headers or {}))
+
+    @api.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        return respond(ProblemError(500, "something failed here that should not; the server's log tells more"))

@@ -1,0 +1,188 @@
+"""What the endpoint takes and gives, derived from the tables."""
+
+import base64
+import datetime as dt
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import polars as pl
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model, model_validator
+
+from plcp.base import DataError
+from plcp.data import images
+from plcp.model.preprocess import open_image
+from plcp.tables import CURVE, DATE, EVENT_TABLE, FLOAT, INT, PRODUCTS, SALES, SKIPPED, STAGE_TABLE, STRING, Column, Table
+
+MAX_SKUS = 10_000
+MAX_PRODUCTS = 100
+MAX_PHOTOS = 8
+MAX_HISTORY = 4_000  # rows of sales a product may bring: ten years of days
+MAX_TEXT = 20_000  # characters
+TYPES: dict[pl.DataType, type] = {STRING: str, DATE: dt.date, FLOAT: float, INT: int}
+
+
+def field(column: Column) -> Any:
+    """Type and constraints of a table's column, as pydantic takes them."""
+    kind: Any = Literal[column.choices] if column.choices else TYPES[column.type]
+    limits: dict[str, Any] = {"ge": column.minimum, "le": column.maximum} if column.type in (FLOAT, INT) else {}
+    if column.type == FLOAT:
+        limits["allow_inf_nan"] = False
+    if column.type == STRING and not column.choices:
+        limits["max_length"] = MAX_TEXT
+    optional = column.nullable or not column.required
+    return (kind | None if optional else kind, Field(None if optional else ..., description=column.doc, **limits))
+
+
+def row_model(name: str, table: Table, without: Iterable[str]) -> type[BaseModel]:
+    """A table's row, without the columns named."""
+    fields = {column.name: field(column) for column in table.columns if column.name not in without}
+    return create_model(name, __config__=ConfigDict(extra="forbid"), __doc__=table.doc, **fields)
+
+
+def decoded_photos(value: object) -> list[bytes] | None:
+    """One photo or several, each in base64, bare or as a data: URL."""
+    given = value if isinstance(value, list) else [] if value is None else [value]
+    if len(given) > MAX_PHOTOS:
+        raise ValueError(f"{len(given)} photos, at most {MAX_PHOTOS} are taken")
+    photos = [decoded_photo(photo) for photo in given]
+    if photos:
+        try:
+            open_image(photos[0], "the photo")  # the one that counts is decoded to its end; of the others the headers are read
+        except DataError as error:
+            raise ValueError(str(error)) from None
+    return photos or None
+
+
+def decoded_photo(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError("a photo is given in base64")
+    body = value.partition(",")[2] if value.startswith("data:") else value
+    try:
+        photo = base64.b64decode(body, validate=True)
+    except ValueError:
+        raise ValueError("not base64; a photo is given as its encoded bytes, not as an address") from None
+    if reason := images.fault(photo):
+        raise ValueError(reason)
+    return photo
+
+
+def encoded_attributes(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, dict) else value
+
+
+BASE64 = {"type": "string", "contentEncoding": "base64"}
+Photos = Annotated[
+    list[bytes] | None,
+    BeforeValidator(decoded_photos),
+    WithJsonSchema({"anyOf": [BASE64, {"type": "array", "items": BASE64, "maxItems": MAX_PHOTOS}, {"type": "null"}]}),
+]
+KEY = ("sku_id", "origin")
+CurveWeek = row_model("CurveWeek", CURVE, KEY)
+Event = row_model("Event", EVENT_TABLE, KEY)
+Stage = row_model("Stage", STAGE_TABLE, KEY)
+Skipped = row_model("Skipped", SKIPPED, ())
+Sale = row_model("Sale", SALES, ("sku_id", "cancelled_at"))
+ProductRow = row_model("ProductRow", PRODUCTS, ("sku_id", "image", "image_path", "attributes", "known_at"))
+
+
+class Product(ProductRow):  # type: ignore[valid-type,misc]
+    """A whole product: what the tables products and sales would hold of it."""
+
+    sku_id: str | None = Field(None, max_length=200, description="a name for the answer; its place in the request if not given")
+    image: Photos = Field(None, description="encoded photo (JPEG, PNG, WebP) in base64, or a list of them; the first one counts")
+    attributes: Annotated[str | None, BeforeValidator(encoded_attributes)] = Field(
+        None, max_length=MAX_TEXT, description="further properties"
+    )
+    history: list[Sale] = Field([], max_length=MAX_HISTORY, description="sales so far, daily or weekly")  # type: ignore[valid-type]
+
+
+class ScoreRequest(BaseModel):
+    """Products of the catalog by their keys, or whole products."""
+
+    sku_ids: list[str] = Field([], max_length=MAX_SKUS, description="SKUs of the catalog")
+    products: list[Product] = Field([], max_length=MAX_PRODUCTS, description="whole products, never seen or with their own history")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"sku_ids": ["85123A", "22423"]},
+                {"products": [{"title": "Red enamel jug", "category": "Kitchen > Jugs", "list_price": 12.5, "launch_date": "2026-01-05"}]},
+            ]
+        },
+    )
+
+    @model_validator(mode="after")
+    def asks_for_something(self) -> "ScoreRequest":
+        if not self.sku_ids and not self.products:
+            raise ValueError("name at least one SKU in sku_ids, or give a product in products")
+        return self
+
+
+class Forecast(BaseModel):
+    """What is expected of one product."""
+
+    sku_id: str
+    origin: dt.date
+    curve: list[CurveWeek]  # type: ignore[valid-type]
+    events: list[Event]  # type: ignore[valid-type]
+    stage: Stage  # type: ignore[valid-type]
+
+
+class ScoreAnswer(BaseModel):
+    """Forecasts in the order of the request, sku_ids first; `skipped` names what cannot be forecast, and why."""
+
+    model: str = Field(description="digest of the model")
+    origin: dt.date
+    forecasts: list[Forecast]
+    skipped: list[Skipped]  # type: ignore[valid-type]
+
+
+class SkuSummary(BaseModel):
+    """A product of the catalog."""
+
+    sku_id: str
+    title: str | None
+    category: str | None
+    brand: str | None
+    list_price: float | None
+    stage: str | None = Field(description="stage of life by the last run; null without one")
+
+
+class SkuPage(BaseModel):
+    total: int
+    skus: list[SkuSummary]
+
+
+class HistoryWeek(BaseModel):
+    """What was sold in a week; units are null where the whole shop was shut."""
+
+    week: dt.date
+    units: float | None
+    price: float | None
+
+
+class SkuAnswer(SkuSummary):
+    """A product, its sales so far, and its forecast: of the last run where there is one, else made for this request."""
+
+    description: str | None
+    run: str | None = Field(description="the run the forecast is from; null where it was made for this request")
+    history: list[HistoryWeek]
+    forecast: Forecast | None
+    skipped: str | None = Field(description="why there is no forecast")
+
+
+class ModelAnswer(BaseModel):
+    """The model that answers."""
+
+    digest: str
+    origin: dt.date = Field(description="first week it forecasts here")
+    horizon: int = Field(description="weeks it forecasts")
+    prepared: str = Field(description="digest of the prepared data")
+    run: str | None = Field(description="the scoring run in sight")
+    card: str = Field(description="the model's card, in Markdown")
+
+
+class Ready(BaseModel):
+    ready: bool
+    model: str

@@ -1,0 +1,123 @@
+"""What the endpoint looks up: products in PREPARED, forecasts in the last run of SCORES."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from plcp.base import DataError
+from plcp.data.prepared import Prepared
+from plcp.data.shards import Shard
+from plcp.data.view import shard_view
+from plcp.forecast.runs import Run, latest
+from plcp.serving.problems import ProblemError
+from plcp.tables import CURVE, EVENT_TABLE, FORECAST, SKIPPED, STAGE_TABLE
+
+CACHED = 64  # shards kept decoded
+NAMED = 20  # unknown SKUs that an error spells out
+
+
+class Catalogue:
+    """Products of a PREPARED folder by key: found, searched by words, read with everything known of them."""
+
+    def __init__(self, prepared: Prepared):
+        self.prepared = prepared
+        self._shards: OrderedDict[int, Shard] = OrderedDict()
+        views = [shard_view(prepared.read(i), prepared.weeks).products for i in range(len(prepared.shards))]
+        words = pl.concat_str(["sku_id", "title", "category", "brand"], separator=" ", ignore_nulls=True).str.to_lowercase()
+        products = pl.concat(views).with_row_index("row").with_columns(words=words).sort("sku_id")
+        self._skus = products["sku_id"]
+        self._rows = products["row"].to_numpy().astype(np.int64)  # where each product stands in the sequence of all shards
+        self.products = products.drop("row")
+        self._starts = np.cumsum([0, *(shard.rows for shard in prepared.shards)])
+
+    def places(self, sku_ids: Sequence[str]) -> np.ndarray:
+        """Row of each SKU in `products`, (n,). Raises ProblemError (404) naming those that are not in it."""
+        asked = pl.Series("sku_id", sku_ids, dtype=pl.String)
+        place = np.minimum(self._skus.search_sorted(asked).to_numpy(), len(self._skus) - 1)
+        unknown = asked.filter(self._skus.gather(place) != asked).unique(maintain_order=True).to_list()
+        if unknown:
+            more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+            raise ProblemError(404, f"not in the catalog: {', '.join(unknown[:NAMED])}{more}", sku_ids=unknown)
+        return place
+
+    def shard(self, places: np.ndarray) -> Shard:
+        """These products as one shard, in their order."""
+        rows = self._rows[places]
+        owner = np.searchsorted(self._starts, rows, side="right") - 1
+        order = np.argsort(owner, kind="stable")
+        frames = [self._read(int(i)).frame[rows[order][owner[order] == i] - self._starts[i]] for i in np.unique(owner)]
+        return Shard(pl.concat(frames)[np.argsort(order, kind="stable")], self.prepared.timeline, self.prepared.pools)
+
+    def _read(self, index: int) -> Shard:
+        """A shard, decoded; the ones used last are kept."""
+        if index not in self._shards:
+            self._shards[index] = self.prepared.read(index)
+            if len(self._shards) > CACHED:
+                self._shards.popitem(last=False)
+        self._shards.move_to_end(index)
+        return self._shards[index]
+
+    def search(self, words: str) -> pl.DataFrame:
+        """Products of whose key, title, category and brand every word given is a part."""
+        found = pl.lit(True)
+        for word in words.lower().split():
+            found &= pl.col("words").str.contains(word, literal=True)
+        return self.products.filter(found).drop("words")
+
+    def history(self, sku_id: str) -> pl.DataFrame:
+        """Columns week, units, price over the observed weeks; units are null where the shop was shut, price where unknown."""
+        view = shard_view(self.shard(self.places([sku_id])), self.prepared.weeks)
+        weeks = [self.prepared.timeline.date(i) for i in range(self.prepared.weeks)]
+        units = np.where(view.closed, np.nan, view.units[0])
+        return pl.DataFrame({"week": weeks, "units": units, "price": view.price[0].astype(np.float64)}).fill_nan(None)
+
+
+class Published:
+    """The last run of a SCORES folder; moves on by itself when LATEST does."""
+
+    def __init__(self, scores: Path):
+        self.scores = scores
+        self._run: Run | None = None
+        self._index = EMPTY
+
+    def run(self) -> Run | None:
+        """The run readers see; None while none is published."""
+        try:
+            root = latest(self.scores)
+        except DataError:
+            return None
+        if self._run is None or self._run.root != root:
+            self._run, self._index = Run(root), index(Run(root))
+        return self._run
+
+    def tables_of(self, sku_id: str) -> dict[str, pl.DataFrame] | None:
+        """Rows of one SKU in curve, events, stage and skipped; None where the run does not know it."""
+        run = self.run()
+        place = self._index["sku_id"].search_sorted(sku_id)
+        if run is None or place == len(self._index) or self._index["sku_id"][place] != sku_id:
+            return None
+        own, part = pl.col("sku_id") == sku_id, self._index["part"][place]
+        names = (CURVE.name, EVENT_TABLE.name, STAGE_TABLE.name, SKIPPED.name)
+        return {name: FORECAST[name].conform(pl.scan_parquet(run.file(name, part)).filter(own).collect()) for name in names}
+
+    def stages(self) -> pl.DataFrame:
+        """sku_id and stage of every product of the run; empty without one."""
+        return self._index.select("sku_id", "stage") if self.run() else EMPTY.select("sku_id", "stage")
+
+
+EMPTY = pl.DataFrame(schema={"sku_id": pl.String, "stage": pl.String, "part": pl.String})
+
+
+def index(run: Run) -> pl.DataFrame:
+    """sku_id (ascending), stage (null where skipped) and part of every product of a run."""
+    manifest = run.manifest()
+    found = [EMPTY]
+    for part in (record.part for record in manifest.parts) if manifest else ():
+        for table in (STAGE_TABLE, SKIPPED):
+            columns = ["sku_id", "stage"] if table is STAGE_TABLE else ["sku_id"]
+            rows = pl.read_parquet(run.file(table.name, part), columns=columns)
+            found.append(rows.with_columns(part=pl.lit(part)))
+    return pl.concat(found, how="diagonal").sort("sku_id")

@@ -1,0 +1,107 @@
+"""A checkpoint: every worker's share of the engine's state, and beside it, for people too, where the run stands.
+
+engine/              DeepSpeed's files of all workers (pickles: keep them where nobody else can write)
+state.json           step, epoch and place in it, learning rate, losses, best so far
+weights.safetensors  the whole model in fp32, wherever its validation loss was the lowest so far
+"""
+
+import json
+import logging
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import ray.train
+from safetensors.torch import save_file
+
+from plcp.base import ModelError
+from plcp.training.engine import Engine
+
+FOLDER = "checkpoints"  # below a run
+STATE, WEIGHTS = "state.json", "weights.safetensors"
+SCORE = "validation_loss"
+
+T = TypeVar("T")
+
+
+@dataclass
+class State:
+    """Where a run stands after `step` steps. Randomness and learning rate are functions of the step, so nothing else is needed."""
+
+    step: int = 0
+    learning_rate: float = 0.0  # of the last step
+    loader: dict[str, int] = field(default_factory=dict)  # CaseLoader.state
+    validation: dict[str, float] = field(default_factory=dict)  # losses at this step
+    best_loss: float | None = None
+    best_step: int = 0
+    stale: int = 0  # validations since the best
+    skipped: int = 0  # steps not taken, because their loss or gradient was not finite
+
+    def judge(self, validation: dict[str, float]) -> bool:
+        """Take note of a validation; whether none before had a lower loss."""
+        self.validation, loss = validation, validation["loss"]
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_loss, self.best_step, self.stale = loss, self.step, 0
+            return True
+        self.stale += 1
+        return loss == self.best_loss
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {f"validation_{name}": value for name, value in self.validation.items()}
+
+
+def save(engine: Engine, state: State, best: bool) -> None:
+    """Report a checkpoint to Ray Train, which merges the workers' folders. Called by all of them."""
+    first = ray.train.get_context().get_world_rank() == 0
+    with tempfile.TemporaryDirectory(prefix="plcp-checkpoint-") as name:
+        folder = Path(name)
+        engine.save(folder)
+        if best:
+            with engine.evaluating():
+                weights = engine.weights()
+            if first:
+                save_file(weights, folder / WEIGHTS)
+        if first:
+            (folder / STATE).write_text(json.dumps(asdict(state), indent=1))
+        ray.train.report({"step": state.step, **state.metrics}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def restore(engine: Engine) -> State:
+    """The state of the run's last complete checkpoint, loaded into the engine; a new one where there is none."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return State()
+    with checkpoint.as_directory() as name:
+        engine.load(Path(name))
+        return _state(Path(name))
+
+
+def last(run: Path) -> State:
+    """The state of the run's last complete checkpoint. Raises ModelError where there is none."""
+    return _state(Path(_found(run, _result(run).checkpoint).path))
+
+
+def best(run: Path) -> tuple[Path, State]:
+    """Folder and state of the run's checkpoint with the lowest validation loss. Raises ModelError where there is none."""
+    folder = Path(_found(run, _result(run).get_best_checkpoint(SCORE, "min")).path)
+    return folder, _state(folder)
+
+
+def _result(run: Path) -> ray.train.Result:
+    logging.getLogger("ray.train.v2").setLevel(logging.WARNING)  # Ray explains at length that it found what is looked for
+    try:
+        return ray.train.Result.from_path(run / FOLDER)
+    except RuntimeError:
+        return _found(run, None)
+
+
+def _found(run: Path, found: T | None) -> T:
+    if found is None:
+        raise ModelError(f"{run}: holds no checkpoint yet; train first: `plcp train PREPARED --out {run}`")
+    return found
+
+
+def _state(folder: Path) -> State:
+    return State(**json.loads((folder / STATE).read_text()))

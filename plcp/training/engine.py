@@ -1,0 +1,203 @@
+"""A model under DeepSpeed: sharded by ZeRO, stepped, saved, restored, and gathered back into plain weights."""
+
+import importlib
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from plcp.base import Config, ModelError
+from plcp.training.average import WeightAverage
+
+SAVED = "engine"  # folder of the sharded state in a checkpoint
+STATISTICS = 1  # parameters of one dimension (norms, biases) are not decayed
+
+
+class EngineConfig(Config):
+    """How the weights move, and how they are held."""
+
+    zero_stage: int = Field(1, ge=0, le=3, description="each worker holds its share only of: 1 moments, 2 also gradients, 3 also weights")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    learning_rate: float = Field(2e-3, gt=0, description="at its highest")
+    warmup_steps: int = Field(50, ge=0, description="steps in which the learning rate rises from 0")
+    final_rate: float = Field(0.02, ge=0, le=1, description="share of the learning rate left at the end of the cosine")
+    weight_decay: float = Field(0.01, ge=0)
+    clipping: float = Field(1.0, ge=0, description="largest norm of the gradient; 0 leaves it as it is")
+    accumulation: int = Field(1, ge=1, description="batches per step")
+    averaging: float = Field(
+        0.0, ge=0, lt=1, description="decay of the weights' moving average, which is then what is validated and exported; 0 is none"
+    )
+
+    @model_validator(mode="after")
+    def _sharded_masters(self) -> "EngineConfig":
+        if self.precision == "bf16" and self.zero_stage == 0:
+            raise ValueError("precision bf16 keeps its fp32 master weights sharded: set zero_stage to 1, 2 or 3")
+        return self
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of a step (from 0) in a run of `steps`: linear warm-up, then half a cosine."""
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        done = max(0, step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * cosine)
+
+    def deepspeed(self, micro_batch: int) -> dict[str, Any]:
+        """The same in DeepSpeed's words. `micro_batch`: cases that one worker sees at once."""
+        return {
+            "train_micro_batch_size_per_gpu": micro_batch,
+            "gradient_accumulation_steps": self.accumulation,
+            "gradient_clipping": self.clipping,
+            "zero_optimization": {"stage": self.zero_stage},
+            "bf16": {"enabled": self.precision == "bf16"},
+            "steps_per_print": None,
+        }
+
+
+class Engine:
+    """A model that learns on all workers at once. Every method is called by all of them."""
+
+    def __init__(self, model: nn.Module, config: EngineConfig, *, micro_batch: int, slow: dict[str, float] | None = None) -> None:
+        """`slow`: factor of the learning rate by the first part of the parameters' names."""
+        groups = parameter_groups(model, config.weight_decay, slow or {})
+        kind = CarefulAdamW if config.zero_stage == 0 else torch.optim.AdamW
+        optimizer = kind(groups, lr=config.learning_rate, fused=True)
+        self.config = config
+        self.deepspeed, *_ = load_deepspeed().initialize(model=model, optimizer=optimizer, config=config.deepspeed(micro_batch))
+        self.average = WeightAverage(self._trainable(), config.averaging) if config.averaging else None
+
+    @property
+    def model(self) -> nn.Module:
+        return cast(nn.Module, self.deepspeed.module)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.deepspeed.device)
+
+    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return cast(dict[str, Tensor], self.deepspeed(batch))
+
+    def backward(self, loss: Tensor) -> None:
+        self.deepspeed.backward(loss)
+
+    def step(self, rate: float) -> None:
+        """After each backward: move the weights if the batches of a step are complete."""
+        for group in self.deepspeed.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        self.deepspeed.step()
+        if self.average is not None and self.applied:
+            self.average.update(self._trainable())
+
+    @property
+    def applied(self) -> bool:
+        """Whether the last step moved the weights; it does not where a gradient is not finite on any worker."""
+        return bool(self.deepspeed.was_step_applied())
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients, on the averaged weights if there are any."""
+        self.deepspeed.eval()
+        try:
+            with torch.no_grad(), self._averaged():
+                yield
+        finally:
+            self.deepspeed.train()
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that was learnt, in fp32, on worker 0 (empty on the others): one tensor is gathered at a time."""
+        first = torch.distributed.get_rank() == 0
+        out = {}
+        for name, tensor in self.model.state_dict(keep_vars=True).items():
+            if isinstance(tensor, nn.Parameter) and not tensor.requires_grad:
+                continue
+            with load_deepspeed().zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
+                if first:
+                    whole = tensor.detach().cpu()
+                    out[name] = (whole.float() if whole.is_floating_point() else whole).clone()
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Each worker's share of what was learnt, of its moments and of its average, into a folder."""
+        self.deepspeed.save_checkpoint(str(folder), tag=SAVED, save_latest=False, exclude_frozen_parameters=True)
+        if self.average is not None:
+            torch.save(self.average.values, folder / SAVED / self._average_file())
+
+    def load(self, folder: Path) -> None:
+        """What `save` wrote, on the same number of workers. Raises ModelError where it is incomplete."""
+        path, _ = self.deepspeed.load_checkpoint(str(folder), tag=SAVED, load_module_strict=False, load_lr_scheduler_states=False)
+        if path is None:
+            raise ModelError(f"{folder / SAVED}: cannot be loaded as a checkpoint of zero_stage {self.config.zero_stage}")
+        if self.average is not None:
+            self.average.values = torch.load(folder / SAVED / self._average_file(), map_location=self.device, weights_only=True)
+
+    def _average_file(self) -> str:
+        return f"average-{torch.distributed.get_rank():05d}.pt"
+
+    def _trainable(self) -> list[Tensor]:
+        """The weights this worker computes with: its shares under ZeRO-3, the whole ones otherwise."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        return [getattr(p, "ds_tensor", p.data) for p in parameters]
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        if self.average is None:
+            yield
+            return
+        with self.average.swapped(self._trainable()):
+            self._refresh()
+            yield
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Gather again the small weights that ZeRO-3 keeps whole, after their shares were replaced."""
+        small = getattr(self.deepspeed.optimizer, "persistent_parameters", [])
+        if small:
+            small[0].partition(small)
+            small[0].all_gather(small)
+
+
+class CarefulAdamW(torch.optim.AdamW):
+    """AdamW that leaves the weights alone where a gradient is not finite, as DeepSpeed's own optimizers do for ZeRO."""
+
+    overflow = False  # DeepSpeed reads it after each step
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        self.overflow = not all(bool(torch.isfinite(g).all()) for g in gradients)
+        if not self.overflow:
+            super().step(closure)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float, slow: dict[str, float]) -> list[dict[str, Any]]:
+    """Trainable parameters by decay and by factor of the learning rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = 0.0 if parameter.ndim <= STATISTICS else weight_decay
+            groups.setdefault((decay, slow.get(name.split(".")[0], 1.0)), []).append(parameter)
+    return [{"params": members, "weight_decay": decay, "factor": factor} for (decay, factor), members in groups.items()]
+
+
+def load_deepspeed() -> Any:
+    """DeepSpeed, without two things that nothing here needs and that cost each worker a minute and some seconds.
+
+    On a CPU it would compile an all-reduce for inference, and its Muon optimizer loads torch's whole compiler when it is imported.
+    """
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    deepspeed = importlib.import_module("deepspeed")
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    if os.environ["DS_ACCELERATOR"] == "cpu":
+        vars(importlib.import_module("deepspeed.comm.torch"))["build_shm_op"] = lambda: None
+        compiler = torch.compile
+        torch.compile = lambda function=None, **_: function or (lambda inner: inner)  # type: ignore[assignment]
+        try:
+            importlib.import_module("deepspeed.runtime.zero.muon.muon_optimizer")
+        finally:
+            torch.compile = compiler
+    return deepspeed

@@ -1,0 +1,75 @@
+"""A run's best checkpoint as an artifact: plain weights, quantiles calibrated on the weeks held back."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+
+from plcp.base import DataError, ModelError
+from plcp.data.features import Arrays
+from plcp.data.loader import CaseLoader
+from plcp.forecast import artifact, calibration
+from plcp.forecast.artifact import FEATURES, Artifact, ArtifactConfig
+from plcp.forecast.calibration import Calibration
+from plcp.forecast.forecaster import Forecaster, ForecasterConfig, without_broken_photos
+from plcp.model.model import LifeCycleModel
+from plcp.model.preprocess import Preprocessor
+from plcp.training import checkpoint
+from plcp.training.runs import PREPROCESSOR, VECTORS, Run
+from plcp.training.task import widths
+
+
+def export(run: Path, model: Path) -> Path:
+    """Write the best checkpoint of a run, finished or not, as an artifact to the folder `model`, and return it.
+
+    Raises ModelError where the run holds no usable checkpoint, DataError where the data it was trained on is gone.
+    """
+    this = Run.open(Path(run).resolve())
+    folder, state = checkpoint.best(this.folder)
+    preprocessor = Preprocessor.load(this.folder / PREPROCESSOR)
+    trained = load_weights(this, preprocessor, folder / checkpoint.WEIGHTS)
+    facts: dict[str, str | int | float] = {
+        "steps": state.best_step,
+        "seed": this.seed,
+        "data": this.data.digest[:16],
+        **{f"validation {name}": value for name, value in state.validation.items()},
+    }
+    artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, calibrate(this, trained, preprocessor), facts)
+    return Path(model)
+
+
+def load_weights(run: Run, preprocessor: Preprocessor, path: Path) -> LifeCycleModel:
+    """The run's model with the weights of a checkpoint; frozen towers come from their source again. Raises ModelError."""
+    model = LifeCycleModel.build(run.config.model, widths(run.config.spec), preprocessor)
+    learnt = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    weights = load_file(path)
+    if missing := learnt - set(weights):
+        raise ModelError(f"{path}: {len(missing)} weights are missing, {min(missing)} among them; train again")
+    try:
+        model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: was trained by another version; train again ({error})") from error
+    return model.eval()
+
+
+def calibrate(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> Calibration:
+    """Corrections under which the model's quantiles would have held on the cases that validated it."""
+    spec, loader = run.config.spec, run.config.loader
+    config = ArtifactConfig(origin=run.data.origin, model=model.config, widths=model.widths, spec=spec, features=FEATURES)
+    bare = Artifact(model, preprocessor, Calibration.identity(), config, digest="", card="")
+    forecaster = Forecaster(bare, ForecasterConfig(cache=run.folder / VECTORS))
+    cases = CaseLoader(run.data, spec, loader, split="validation")
+    batches = list(itertools.islice(cases, -(-run.config.validation_cases // loader.batch_size)))
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in ("units", "age")}
+    velocity = np.concatenate([calibration.velocity(batch["history"][:, :, 0]) for batch in batches])
+    quantiles = np.concatenate([quantiles_of(forecaster, batch) for batch in batches])
+    return calibration.fit(quantiles, columns["units"], columns["age"], velocity)
+
+
+def quantiles_of(forecaster: Forecaster, batch: Arrays) -> np.ndarray:
+    """(cases, horizon, 9) in log1p units; a photo that cannot be read counts as missing, as it did in training."""
+    try:
+        return forecaster.outputs(batch, batch["sku_id"])["quantiles"]
+    except DataError:
+        return forecaster.outputs(without_broken_photos(batch), batch["sku_id"])["quantiles"]

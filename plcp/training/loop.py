@@ -1,0 +1,163 @@
+"""Training, from top to bottom: `train` starts a run, `worker` is what each of its workers does."""
+
+import functools
+import itertools
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.train
+import ray.train.torch
+import torch
+from torch import Tensor, distributed
+
+from plcp.data.prepared import Prepared
+from plcp.model.preprocess import Preprocessor
+from plcp.training import checkpoint, cluster, progress
+from plcp.training.checkpoint import State
+from plcp.training.cluster import TrainingError
+from plcp.training.engine import Engine
+from plcp.training.progress import MetricsLog, Window
+from plcp.training.runs import PREPROCESSOR, VECTORS, Run, RunResult, TrainConfig
+from plcp.training.task import ForecastTask
+
+SHOWN_SKUS = 20  # of a batch that went wrong
+
+
+def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: int = 0, resume: bool = True) -> RunResult:
+    """Learn from PREPARED, whose last weeks validate; everything goes below the folder `run`.
+
+    A run that was interrupted continues from its last checkpoint, to the same weights; a finished one is returned as it is.
+    `resume=False` starts anew. Raises ConfigError where the folder holds a run with other options or data, TrainingError where
+    it cannot go on, KeyboardInterrupt on Ctrl-C.
+    """
+    this = Run(Path(run).resolve(), Prepared.open(Path(prepared).resolve()), config or TrainConfig(), seed)
+    if not resume:
+        this.forget()
+    this.begin()
+    result = this.finished()
+    if result is None:
+        cluster.connect(this.config.workers)
+        threads = cluster.threads_per_worker(this.config.workers)
+        with progress.live(this.folder, this.config.steps):
+            cluster.fit(functools.partial(worker, this, threads), this.folder, this.config.workers, threads)
+        result = this.finish()
+    return result
+
+
+def worker(run: Run, threads: int) -> None:
+    """One worker's part of a run: set up, continue where the last checkpoint stands, then learn, validate and report."""
+    config, context = run.config, ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    device = set_up(threads)
+    torch.manual_seed(run.seed)  # the same first weights on every worker
+    task = make_task(run, device)
+    engine = Engine(task.model, config.engine, micro_batch=max(1, config.loader.batch_size // world), slow=task.slow)
+    loader = task.loader("train", seed=run.seed, rank=rank, world_size=world)
+    held_back = task.loader("validation", rank=rank, world_size=world)
+    validation = list(itertools.islice(held_back, -(-config.validation_cases // config.loader.batch_size)))
+    state = checkpoint.restore(engine)
+    if state.loader:
+        loader.restore(state.loader)
+    log, window, batches = MetricsLog(run.folder, state.step, write=rank == 0), Window(device), iter(loader)
+    while state.step < config.steps and state.stale < config.patience:
+        learn(engine, task, batches, state, run, window, log)
+        state.loader = loader.state()
+        due = state.step % config.validate_every == 0 or state.step == config.steps
+        if due or state.step % config.log_every == 0:
+            log.write(state.step, epoch=loader.epoch, learning_rate=state.learning_rate, skipped=state.skipped, **window.close())
+        if due:
+            best = state.judge(validate(engine, task, validation))
+            log.write(state.step, best_loss=state.best_loss, **state.metrics)
+            checkpoint.save(engine, state, best)
+    log.close()
+
+
+def set_up(threads: int) -> torch.device:
+    """Keep to this worker's share of the processors, and name its device."""
+    torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # DeepSpeed's calls of older names
+    return ray.train.torch.get_device()
+
+
+def make_task(run: Run, device: torch.device) -> ForecastTask:
+    config, preprocessor = run.config, Preprocessor.load(run.folder / PREPROCESSOR)
+    return ForecastTask(
+        run.data,
+        preprocessor,
+        model=config.model,
+        spec=config.spec,
+        loader=config.loader,
+        loss=config.loss,
+        vectors=run.folder / VECTORS,
+        device=device,
+    )
+
+
+def learn(
+    engine: Engine, task: ForecastTask, batches: Iterator[dict[str, Any]], state: State, run: Run, window: Window, log: MetricsLog
+) -> None:
+    """One step. Its randomness is a function of (seed, step, worker), so a resumed run repeats it."""
+    torch.manual_seed(step_seed(run.seed, state.step))
+    state.learning_rate = run.config.engine.rate(state.step, run.config.steps)
+    seen: list[tuple[Tensor, list[str]]] = []
+    for _ in range(run.config.engine.accumulation):
+        started = time.perf_counter()
+        batch = to_device(next(batches), engine.device)
+        window.waited(time.perf_counter() - started)
+        total, parts = task.loss(engine(batch), batch)
+        engine.backward(total)
+        engine.step(state.learning_rate)
+        window.add({"loss": total.detach(), **parts}, batch["weight"])
+        seen.append((total.detach(), batch["sku_id"]))
+    state.step += 1
+    if not engine.applied:
+        state.skipped += 1
+        report_skipped(seen, state, run.config.max_skipped, log)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """For one worker's draws in one step."""
+    return int(np.random.SeedSequence([seed, step, distributed.get_rank()]).generate_state(1)[0])
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+
+def report_skipped(seen: list[tuple[Tensor, list[str]]], state: State, limit: int, log: MetricsLog) -> None:
+    """A step whose loss or gradient is not finite leaves the weights alone and is counted; its products are named.
+
+    Raises TrainingError where that happened more than `limit` times.
+    """
+    own = [(bool(torch.isfinite(loss)), skus) for loss, skus in seen]
+    everywhere: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(everywhere, own)
+    batches = [entry for of_worker in everywhere for entry in of_worker]
+    bad = [skus for finite, skus in batches if not finite]
+    reason = "loss" if bad else "gradient"
+    names = sorted({sku for skus in bad or [skus for _, skus in batches] for sku in skus})
+    log.write(state.step, skipped=state.skipped, not_finite=reason, sku_id=names)
+    if state.skipped > limit:
+        raise TrainingError(
+            f"step {state.step}: the {reason} is not finite, for the {state.skipped}th time (max_skipped is {limit}). "
+            f"Products in the batch: {', '.join(names[:SHOWN_SKUS])}{' …' if len(names) > SHOWN_SKUS else ''}. "
+            "Look at their prices and units, or lower engine.learning_rate; the same command continues from the last checkpoint"
+        )
+
+
+def validate(engine: Engine, task: ForecastTask, batches: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean losses over the cases held back, over all workers. Raises TrainingError where they are not finite."""
+    window = Window(engine.device)
+    with engine.evaluating():
+        for batch in batches:
+            inputs = to_device(batch, engine.device)
+            total, parts = task.loss(engine(inputs), inputs)
+            window.add({"loss": total, **parts}, inputs["weight"])
+    losses = window.means()
+    if not np.isfinite(losses["loss"]):
+        raise TrainingError("the validation loss is not finite; lower engine.learning_rate, and start anew or from the last checkpoint")
+    return losses

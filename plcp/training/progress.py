@@ -1,0 +1,147 @@
+"""What a run tells of itself: metrics.jsonl and TensorBoard files from worker 0, and from them a live line where it was started."""
+
+import json
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, distributed
+
+from plcp.console import errors
+
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+POLL_SECONDS = 0.5
+QUIET_SECONDS = 30.0  # between two lines where there is no terminal
+
+
+class MetricsLog:
+    """Writes what is measured at a step, on one worker. Continues behind `step`: what a killed run wrote beyond it is dropped."""
+
+    def __init__(self, run: Path, step: int, write: bool) -> None:
+        self._file: TextIO | None = None
+        if not write:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # here: only one worker waits for it
+
+        path = run / METRICS
+        kept = [line for line in read(path) if line["step"] <= step]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("a", buffering=1)
+        self._board = SummaryWriter(str(run / TENSORBOARD), purge_step=step + 1)
+
+    def write(self, step: int, **values: Any) -> None:
+        """One line; its numbers go to TensorBoard too."""
+        if self._file is None:
+            return
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
+
+
+class Window:
+    """What happened since the last line, over all workers."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._open()
+
+    def _open(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self.sums = torch.zeros(0, dtype=torch.float64)
+        self.waiting, self.started = 0.0, time.perf_counter()
+
+    def waited(self, seconds: float) -> None:
+        """For data."""
+        self.waiting += seconds
+
+    def add(self, losses: dict[str, Tensor], weight: Tensor) -> None:
+        """A batch's mean losses, and the weights of its cases; one that is not finite is left out."""
+        cases = weight.sum().double()
+        values = torch.stack([*losses.values()]).double()
+        row = torch.cat([values * cases, cases.unsqueeze(0)])
+        row = torch.where(torch.isfinite(values).all(), row, 0.0)
+        self.names, self.sums = tuple(losses), row if not self.names else self.sums + row
+
+    def means(self) -> dict[str, float]:
+        """Losses per case."""
+        distributed.all_reduce(self.sums)
+        *sums, cases = self.sums.tolist()
+        return {name: value / cases if cases else float("nan") for name, value in zip(self.names, sums, strict=True)}
+
+    def close(self) -> dict[str, float]:
+        """Losses and speed, and a new window."""
+        losses, elapsed = self.means(), time.perf_counter() - self.started
+        speed = {"cases_per_second": self.sums[-1].item() / elapsed, "waiting": self.waiting / elapsed, "memory_gb": memory_gb(self.device)}
+        self._open()
+        return {**losses, **{name: float(f"{value:.4g}") for name, value in speed.items()}}
+
+
+def memory_gb(device: torch.device) -> float:
+    """The most that this worker has held at once, on its device."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux counts it in kilobytes
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last one that is still being written is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+@contextmanager
+def live(run: Path, steps: int) -> Iterator[None]:
+    """Shows a run's progress while the body waits for it: a bar on a terminal, else a line every half minute."""
+    done = threading.Event()
+    thread = threading.Thread(target=_follow, args=(run, steps, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _follow(run: Path, steps: int, done: threading.Event) -> None:
+    columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
+        bar = bars.add_task("starting", total=steps)
+        spoken, said = time.monotonic(), 0
+        while not done.wait(POLL_SECONDS):
+            lines = read(run / METRICS)
+            if not lines:
+                continue
+            step, text = lines[-1]["step"], describe(lines)
+            bars.update(bar, completed=step, description=text)
+            if not errors.is_terminal and step > said and time.monotonic() - spoken > QUIET_SECONDS:
+                errors.print(f"train: step {step} of {steps}, {text}")
+                spoken, said = time.monotonic(), step
+
+
+def describe(lines: list[dict[str, Any]]) -> str:
+    """Where a run stands, from its metrics."""
+    latest: dict[str, Any] = {}
+    for line in lines:
+        latest.update(line)
+    shown = (("loss", "loss", ".4f"), ("validation_loss", "validation", ".4f"), ("best_loss", "best", ".4f"))
+    parts = [f"{label} {latest[name]:{form}}" for name, label, form in shown if name in latest]
+    if "cases_per_second" in latest:
+        parts.append(f"{latest['cases_per_second']:.0f} cases/s")
+    if latest.get("skipped"):
+        parts.append(f"{latest['skipped']} steps skipped")
+    return ", ".join(parts)

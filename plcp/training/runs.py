@@ -1,0 +1,125 @@
+"""A run: its options, its folder, and what came of it.
+
+config.json    options, seed and data, which a run keeps from start to end
+preprocessor/  tokenizer and image settings
+vectors/       outputs of frozen towers by content
+checkpoints/   see checkpoint.py
+metrics.jsonl, tensorboard/
+result.json    once the run is finished
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from plcp.base import Config, ConfigError, ModelError
+from plcp.data.features import Spec
+from plcp.data.loader import LoaderConfig
+from plcp.data.prepared import Prepared
+from plcp.model.losses import LossConfig
+from plcp.model.model import ModelConfig
+from plcp.model.preprocess import Preprocessor
+from plcp.training import checkpoint
+from plcp.training.engine import EngineConfig
+from plcp.training.progress import METRICS, TENSORBOARD
+from plcp.training.task import vocabulary_texts
+
+CONFIG, PREPROCESSOR, VECTORS, RESULT = "config.json", "preprocessor", "vectors", "result.json"
+
+
+class TrainConfig(Config):
+    """A training run."""
+
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig.model_validate({}))
+    spec: Spec = Field(default_factory=lambda: Spec.model_validate({}))
+    loader: LoaderConfig = Field(default_factory=lambda: LoaderConfig.model_validate({}))
+    loss: LossConfig = Field(default_factory=lambda: LossConfig.model_validate({}))
+    engine: EngineConfig = Field(default_factory=lambda: EngineConfig.model_validate({}))
+    workers: int = Field(2, ge=1)
+    steps: int = Field(2000, ge=1, description="at most; see patience")
+    validate_every: int = Field(100, ge=1, description="steps between validations, each of which leaves a checkpoint")
+    validation_cases: int = Field(16384, ge=1, description="cases looked at in a validation at most")
+    patience: int = Field(5, ge=1, description="validations without a lower loss after which training stops")
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    max_skipped: int = Field(20, ge=0, description="steps left out, because loss or gradient is not finite, before training stops")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run; `export` takes its best checkpoint."""
+
+    run: Path
+    steps: int  # taken, those left out included
+    skipped: int  # left out, because loss or gradient was not finite
+    best_step: int
+    validation: dict[str, float]  # losses at the best step
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and all that decides what becomes of it."""
+
+    folder: Path
+    data: Prepared
+    config: TrainConfig
+    seed: int
+
+    @staticmethod
+    def open(folder: Path) -> "Run":
+        """A run that was begun. Raises ModelError where there is none, ConfigError where its data has changed since."""
+        path = folder / CONFIG
+        if not path.exists():
+            raise ModelError(f"{folder}: no {CONFIG}, so this is no training run; make one with `plcp train PREPARED --out {folder}`")
+        content = json.loads(path.read_text())
+        run = Run(folder, Prepared.open(Path(content["prepared"])), TrainConfig.model_validate(content["config"]), content["seed"])
+        run.begin()
+        return run
+
+    def begin(self) -> None:
+        """Make the folder, or make sure that it holds this very run. Raises ConfigError where it does not."""
+        identity = {"config": self.config.model_dump(mode="json"), "seed": self.seed, "data": self.data.digest}
+        path = self.folder / CONFIG
+        if path.exists():
+            begun = json.loads(path.read_text())
+            if changes := list(differences({name: begun[name] for name in identity}, identity)):
+                raise ConfigError(f"{self.folder} holds a run with {'; '.join(changes[:5])}. Give another folder, or start it anew")
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        model = self.config.model
+        texts = vocabulary_texts(self.data) if model.text is not None else []
+        Preprocessor.build(model.text, model.image, texts).save(self.folder / PREPROCESSOR)
+        path.write_text(json.dumps({**identity, "prepared": str(self.data.root)}, indent=1))
+
+    def forget(self) -> None:
+        """Remove whatever a run left in the folder, and nothing else."""
+        for name in (RESULT, CONFIG, METRICS):
+            (self.folder / name).unlink(missing_ok=True)
+        for name in (PREPROCESSOR, VECTORS, TENSORBOARD, checkpoint.FOLDER):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def finished(self) -> RunResult | None:
+        """What came of the run, once it has run to its end."""
+        path = self.folder / RESULT
+        return RunResult(self.folder, **json.loads(path.read_text())) if path.exists() else None
+
+    def finish(self) -> RunResult:
+        """Write down what came of it."""
+        last, (_, best) = checkpoint.last(self.folder), checkpoint.best(self.folder)
+        result = RunResult(self.folder, last.step, last.skipped, best.step, best.validation)
+        content = {name: value for name, value in asdict(result).items() if name != "run"}
+        (self.folder / RESULT).write_text(json.dumps(content, indent=1))
+        return result
+
+
+def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """Where two nested dicts differ, in words."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+    elif old != new:
+        yield f"{name} {old}, not {new}"

@@ -1,0 +1,5 @@
+"""What `serve deploy` imports."""
+
+from plcp.serving.app import build
+
+__all__ = ["build"]

@@ -1,0 +1,58 @@
+"""A little shop, prepared, and a tiny exported model of it: random weights, but every part real."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from plcp.data.contract import Dataset
+from plcp.data.features import Spec, inputs
+from plcp.data.prepared import PrepareConfig, Prepared, prepare
+from plcp.forecast import artifact
+from plcp.forecast.catalog import CatalogConfig, complete, plan
+from plcp.forecast.replicas import Catalog
+from plcp.forecast.runs import Run, publish
+from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
+from plcp.model.preprocess import Preprocessor
+from tests.conftest import little_shop
+
+
+@dataclass(frozen=True)
+class Made:
+    """PREPARED and MODEL of a little shop."""
+
+    prepared: Path
+    model: Path
+
+
+def made(folder: Path, skus: int = 40, per_shard: int = 8) -> Made:
+    prepared = prepared_shop(folder / "prepared", skus, per_shard)
+    return Made(prepared.root, tiny_artifact(folder / "model", prepared))
+
+
+def prepared_shop(folder: Path, skus: int = 40, per_shard: int = 8, seed: int = 0) -> Prepared:
+    return prepare(Dataset.of(little_shop(skus, seed=seed)), folder, PrepareConfig(skus_per_shard=per_shard))
+
+
+def tiny_artifact(folder: Path, prepared: Prepared, horizon: int = 26, seed: int = 0) -> Path:
+    """Writes MODEL and returns it."""
+    torch.manual_seed(seed)
+    spec, config = Spec(history_weeks=52, horizon=horizon), ModelConfig.model_validate({"preset": "tiny"})
+    shard, origin = prepared.read(0), np.array([prepared.weeks])
+    cases = inputs(shard, np.array([0]), origin, origin, spec)
+    preprocessor = Preprocessor.build(config.text, config.image, shard.versions.values["title"].to_list())
+    model = LifeCycleModel.build(config, InputWidths.of(cases), preprocessor)
+    artifact.write(folder, model, preprocessor, spec, prepared.origin)
+    return folder
+
+
+def score_here(model: Path, prepared: Path, scores: Path) -> Run:
+    """What `plcp score` does, without a cluster: the same parts, made by the same replica in this process."""
+    source, parts = plan(model, prepared, scores, CatalogConfig())
+    run, catalog = Run(parts[0].run), Catalog()
+    records = [asyncio.run(catalog.score(part)) for part in parts]
+    run.complete(complete(source, records))
+    publish(scores, source.run_id)
+    return run

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from plcp.base import DataError
+from plcp.forecast.embeddings import TowerCache, TowerEncoder, content_key, tower_digest
+from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
+from plcp.model.preprocess import Preprocessor
+from tests.conftest import photo
+from tests.model.batches import inputs
+
+TITLES = ["red mug", "a much longer title than the others have", "blue lamp", ""]
+
+
+def tiny_model(seed: int = 0) -> tuple[LifeCycleModel, Preprocessor]:
+    torch.manual_seed(seed)
+    config = ModelConfig.model_validate({})
+    preprocessor = Preprocessor.build(config.text, config.image, TITLES)
+    return LifeCycleModel.build(config, InputWidths.of(inputs()), preprocessor).eval(), preprocessor
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[LifeCycleModel, Preprocessor]:
+    return tiny_model()
+
+
+def test_cached_or_not_the_vectors_are_the_same_to_the_bit(parts: tuple[LifeCycleModel, Preprocessor], tmp_path: Path) -> None:
+    bare = TowerEncoder(*parts).text(TITLES)
+    assert bare is not None
+    assert torch.equal(bare, bare.half().float())
+    for _ in ("empty cache", "full cache"):
+        cached = TowerEncoder(*parts, tmp_path).text(TITLES)
+        assert cached is not None
+        assert torch.equal(cached, bare)
+
+
+def test_an_item_goes_through_its_tower_once(parts: tuple[LifeCycleModel, Preprocessor], tmp_path: Path) -> None:
+    model, preprocessor = parts
+    assert model.text is not None
+    seen = []
+    hook = model.text.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    try:
+        for titles in (TITLES, TITLES[::-1] * 2, [*TITLES, "new"]):
+            TowerEncoder(model, preprocessor, tmp_path).text(titles)
+    finally:
+        hook.remove()
+    assert seen == [4, 1]
+
+
+def test_the_order_of_items_and_their_company_do_not_matter(parts: tuple[LifeCycleModel, Preprocessor]) -> None:
+    encoder = TowerEncoder(*parts)
+    together, alone = encoder.text(TITLES), [encoder.text([title]) for title in TITLES]
+    assert together is not None
+    for row, single in zip(together, alone, strict=True):
+        assert single is not None
+        assert torch.allclose(row, single[0], atol=2e-3)
+
+
+def test_two_writers_leave_a_cache_that_both_can_read(tmp_path: Path) -> None:
+    one, other = TowerCache(tmp_path, "d"), TowerCache(tmp_path, "d")
+    one.put({b"a": np.ones(4, np.float16)})
+    other.put({b"b": np.zeros(4, np.float16)})
+    assert one.get([b"a", b"b", b"c"]).keys() == {b"a", b"b"}
+    assert TowerCache(tmp_path, "another").get([b"a"]) == {}
+
+
+def test_a_damaged_cache_file_is_made_anew(parts: tuple[LifeCycleModel, Preprocessor], tmp_path: Path) -> None:
+    bare = TowerEncoder(*parts, tmp_path).text(TITLES)
+    for path in tmp_path.rglob("*.parquet"):
+        path.write_bytes(b"broken")
+    again = TowerEncoder(*parts, tmp_path).text(TITLES)
+    assert bare is not None
+    assert again is not None
+    assert torch.equal(bare, again)
+
+
+def test_another_tower_or_precision_never_reads_these_vectors(parts: tuple[LifeCycleModel, Preprocessor]) -> None:
+    model, preprocessor = parts
+    other, _ = tiny_model(seed=1)
+    short = tiny_model()[0].to(torch.bfloat16)
+    towers = [m.text for m in (model, other, short)]
+    digests = {tower_digest(tower, preprocessor) for tower in towers if tower is not None}
+    assert len(digests) == 3
+
+
+def test_photos_are_encoded_and_a_broken_one_is_named(parts: tuple[LifeCycleModel, Preprocessor]) -> None:
+    encoder = TowerEncoder(*parts)
+    vectors = encoder.image([photo((1, 2, 3)), photo((200, 2, 3))])
+    assert vectors is not None
+    assert vectors.shape == (2, 64)
+    with pytest.raises(DataError, match="SKU P7"):
+        encoder.image([photo((1, 2, 3)), b"broken"], ["SKU P1", "SKU P7"])
+
+
+def test_a_key_is_the_content() -> None:
+    assert content_key("é") == content_key("é".encode())
+    assert len(content_key("")) == 16

@@ -1,0 +1,135 @@
+import asyncio
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from plcp import tables
+from plcp.base import DataError, ModelError
+from plcp.forecast.catalog import CatalogConfig, plan, score
+from plcp.forecast.forecaster import Forecaster
+from plcp.forecast.parts import Part, read, write
+from plcp.forecast.replicas import Catalog
+from plcp.forecast.runs import Run
+from tests.forecast.shop import Made, made, score_here
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made(tmp_path_factory.mktemp("shop"), skus=24, per_shard=8)
+
+
+def parts_of(shop: Made, scores: Path) -> list[Part]:
+    return plan(shop.model, shop.prepared, scores, CatalogConfig())[1]
+
+
+def test_every_sku_is_in_the_output_exactly_once(shop: Made, tmp_path: Path) -> None:
+    run = score_here(shop.model, shop.prepared, tmp_path)
+    answered = pl.concat([tables.read(tables.STAGE_TABLE, run.root)["sku_id"], tables.read(tables.SKIPPED, run.root)["sku_id"]])
+    assert answered.sort().to_list() == [f"P{i:03d}" for i in range(24)]
+
+
+def test_each_shard_becomes_one_file_per_table_that_names_its_model_origin_and_run(shop: Made, tmp_path: Path) -> None:
+    run = score_here(shop.model, shop.prepared, tmp_path)
+    for name in tables.FORECAST:
+        assert [path.name for path in sorted((run.root / name).iterdir())] == [
+            "part-00000.parquet",
+            "part-00001.parquet",
+            "part-00002.parquet",
+        ]
+    metadata = pq.read_schema(run.file("curve", "part-00001")).metadata
+    assert {k: metadata[k] for k in (b"model", b"origin", b"run")} == {
+        b"model": Forecaster.load(shop.model).digest.encode(),
+        b"origin": b"2023-05-08",
+        b"run": run.root.name.encode(),
+    }
+
+
+def test_the_same_run_gives_the_same_bytes(shop: Made, tmp_path: Path) -> None:
+    first, second = (score_here(shop.model, shop.prepared, tmp_path / name) for name in ("a", "b"))
+    assert first.root.name == second.root.name
+    assert contents(first.root) == contents(second.root)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_nothing_is_left_aside(shop: Made, tmp_path: Path) -> None:
+    run = score_here(shop.model, shop.prepared, tmp_path)
+    assert sorted(path.name for path in run.root.iterdir()) == sorted([*tables.FORECAST, "manifest.json"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["HISTORY", "LATEST", "runs"]
+
+
+def test_a_part_made_twice_at_once_is_made_once(shop: Made, tmp_path: Path) -> None:
+    part = parts_of(shop, tmp_path)[0]
+    catalog = Catalog()
+
+    async def both() -> None:
+        first, second = await asyncio.gather(catalog.score(part), catalog.score(part))
+        assert first == second == Run(part.run).record(part.name)
+
+    asyncio.run(both())
+
+
+def test_a_shard_changed_since_it_was_planned_is_refused(shop: Made, tmp_path: Path) -> None:
+    part = parts_of(shop, tmp_path)[0]
+    changed = Part(**{**vars(part), "digest": "0" * 64})
+    with pytest.raises(DataError, match=r"part-00000\.parquet: missing, or changed since it was prepared"):
+        read(changed)
+
+
+def test_a_forecast_that_loses_a_sku_is_not_written(shop: Made, tmp_path: Path) -> None:
+    part = parts_of(shop, tmp_path)[0]
+    shard = read(part)
+    forecast, skipped = Forecaster.load(shop.model).forecast_shard(shard, part.origin)
+    lost = type(forecast)(**{**vars(forecast), "stage": forecast.stage.slice(1)})
+    with pytest.raises(ModelError, match="8 SKUs went in, 7 came out"):
+        write(part, shard, lost, skipped)
+    assert Run(part.run).record(part.name) is None
+
+
+def test_a_model_replaced_during_the_run_is_told(shop: Made, tmp_path: Path) -> None:
+    part = Part(**{**vars(parts_of(shop, tmp_path)[0]), "model_digest": "0" * 64})
+    with pytest.raises(ModelError, match="the model was replaced during the run"):
+        asyncio.run(Catalog().score(part))
+
+
+def test_a_file_of_a_finished_part_that_was_damaged_is_made_again(shop: Made, tmp_path: Path) -> None:
+    run = score_here(shop.model, shop.prepared, tmp_path)
+    run.file("events", "part-00001").write_bytes(b"no Parquet")
+    assert sorted(run.finished()) == ["part-00000", "part-00002"]
+    assert score(shop.model, shop.prepared, tmp_path, dry_run=True).kept == 2
+
+
+def test_the_runs_name_follows_from_what_it_is_made_from(shop: Made, tmp_path: Path) -> None:
+    names = {plan(shop.model, shop.prepared, tmp_path, CatalogConfig.model_validate(options))[0].run_id for options in SETTINGS}
+    assert len(names) == len(SETTINGS) - 1, "where vectors are cached and how often a part is tried moves no bit"
+
+
+SETTINGS: list[dict[str, object]] = [
+    {},
+    {"tries": 7, "forecaster": {"cache": "/x"}},
+    {"forecaster": {"precision": "bf16"}},
+    {"replica": {"threads": 1}},
+]
+
+
+def test_a_dry_run_tells_what_there_is_to_do_and_does_nothing(shop: Made, tmp_path: Path) -> None:
+    result = score(shop.model, shop.prepared, tmp_path / "scores", dry_run=True)
+    assert (result.skus, result.parts, result.kept, result.skipped) == (24, 3, 0, None)
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_finished_run_needs_no_cluster_to_be_published_again(shop: Made, tmp_path: Path) -> None:
+    run = score_here(shop.model, shop.prepared, tmp_path)
+    before = contents(tmp_path)
+    result = score(shop.model, shop.prepared, tmp_path)
+    assert (result.run, result.kept) == (run.root, 3)
+    assert contents(tmp_path) == before
+
+
+def test_a_damaged_model_is_refused_before_anything_starts(shop: Made, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no checksums\.json"):
+        score(tmp_path, shop.prepared, tmp_path / "scores")

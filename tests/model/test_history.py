@@ -1,0 +1,52 @@
+import numpy as np
+import torch
+
+from plcp.model.history import LEVEL_WEEKS, SPREAD_FLOOR, channels, recent_state, scale
+from tests.model.batches import inputs, tensors
+
+NO_SIBLINGS = torch.full((8, 26, 2), torch.nan)
+
+
+def test_unknown_values_are_zero_and_say_so() -> None:
+    values, known = channels(tensors(inputs())["history"])
+    assert torch.isfinite(values).all()
+    assert (values[known == 0] == 0).all()
+    assert known[0].sum() == 0
+
+
+def test_prices_of_pennies_and_of_thousands_look_the_same() -> None:
+    history = tensors(inputs())["history"]
+    dear = history.clone()
+    dear[..., 1] *= 1000
+    assert torch.allclose(channels(history)[0], channels(dear)[0], atol=1e-4)
+
+
+def test_level_and_spread_are_those_of_the_last_known_weeks() -> None:
+    history = torch.full((1, 104, 7), torch.nan)
+    history[0, :, 0] = 1000.0
+    history[0, -LEVEL_WEEKS:, 0] = 7.0
+    history[0, -1, 0] = torch.nan  # a week the shop was shut
+    values, known = channels(history)
+    size = scale(values[..., 0], known[..., 0], NO_SIBLINGS[:1])
+    assert torch.isclose(size.level, torch.tensor(7.0), rtol=1e-4)
+    assert torch.isclose(size.location, torch.tensor(8.0).log(), rtol=1e-4)
+    assert size.spread >= SPREAD_FLOOR
+
+
+def test_a_product_never_sold_stands_on_its_siblings() -> None:
+    values, known = channels(torch.full((8, 104, 7), torch.nan))
+    size = scale(values[..., 0], known[..., 0], torch.full((8, 26, 2), 2.0))
+    assert torch.allclose(size.location, torch.full((8,), 2.0))
+    assert (size.known == 0).all()
+    assert torch.isfinite(torch.stack(scale(values[..., 0], known[..., 0], NO_SIBLINGS))).all()
+
+
+def test_the_state_is_finite_and_of_order_one_for_every_kind_of_product() -> None:
+    history = np.full((4, 104, 7), np.nan, np.float32)
+    history[1, :, 0] = 0
+    history[2, :, 0] = 1e6
+    history[3, -1, 0] = 3
+    values, known = channels(torch.from_numpy(history))
+    state = recent_state(values, known, scale(values[..., 0], known[..., 0], NO_SIBLINGS[:4]))
+    assert torch.isfinite(state).all()
+    assert state.abs().max() < 20

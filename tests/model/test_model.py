@@ -1,0 +1,166 @@
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from plcp.model.losses import LossConfig, loss
+from plcp.model.model import PRESETS, InputWidths, LifeCycleModel, ModelConfig
+from plcp.model.preprocess import Preprocessor
+from plcp.model.towers import TextTowerConfig
+from tests.conftest import photo
+from tests.model.batches import inputs, targets, tensors
+
+TITLES = ["red candle", "blue mug", "garden hose"]
+
+
+@pytest.fixture(scope="module")
+def preprocessor() -> Preprocessor:
+    config = ModelConfig.model_validate({})
+    return Preprocessor.build(config.text, config.image, TITLES)
+
+
+def build(preprocessor: Preprocessor, seed: int = 0, **given: object) -> LifeCycleModel:
+    torch.manual_seed(seed)
+    return LifeCycleModel.build(ModelConfig.model_validate(given), InputWidths.of(inputs()), preprocessor)
+
+
+def rough(model: LifeCycleModel) -> LifeCycleModel:
+    """Heads that start at zero made random, so that outputs depend on every input."""
+    for head in (model.curve, model.events, model.stages):
+        torch.nn.init.normal_(head.out.weight, std=0.2)
+    return model.eval()
+
+
+def whole(preprocessor: Preprocessor, cases: int = 8, seed: int = 0) -> dict[str, Tensor]:
+    arrays = inputs(cases, seed=seed)
+    arrays["image"][2:4] = 0, 1
+    return tensors(arrays) | preprocessor.preprocess(TITLES, [photo((9, 9, 99)), photo((200, 0, 0))])
+
+
+def test_every_output_has_its_shape_and_range(preprocessor: Preprocessor) -> None:
+    out = rough(build(preprocessor))(whole(preprocessor))
+    shapes = {"quantiles": (8, 26, 9), "mean": (8, 26), "hazard": (8, 3, 27), "stage": (8, 5), "new_peak": (8,), "embedding": (8, 64)}
+    assert {name: tuple(out[name].shape) for name in shapes} == shapes
+    assert all(torch.isfinite(value).all() for value in out.values())
+    assert (out["quantiles"].diff(dim=-1) >= 0).all()
+    assert (out["quantiles"] >= 0).all()
+    assert (out["mean"] >= 0).all()
+
+
+def test_a_case_gets_the_same_forecast_whatever_else_is_in_the_batch(preprocessor: Preprocessor) -> None:
+    model, batch = rough(build(preprocessor)), whole(preprocessor)
+    cases = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool", "text", "image")
+    alone = {name: value[5:6] if name in cases else value for name, value in batch.items()}
+    for name, value in model(alone).items():
+        assert torch.allclose(value[0], model(batch)[name][5], rtol=1e-4, atol=1e-5), name
+
+
+def test_every_weight_learns_even_where_a_batch_has_no_text_and_no_image(preprocessor: Preprocessor) -> None:
+    """Else a worker that skips a tower would leave the others waiting for its shard."""
+    model = build(preprocessor).train()
+    batch = tensors(inputs() | targets()) | preprocessor.preprocess([], [])
+    batch["text"][:] = -1
+    loss(model(batch), batch, LossConfig())[0].backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_each_modality_moves_the_forecast(preprocessor: Preprocessor) -> None:
+    model, batch = rough(build(preprocessor)), whole(preprocessor)
+    before = model(batch)["quantiles"]
+    changes = {
+        "text": torch.full((8,), -1),
+        "image": torch.full((8,), -1),
+        "numeric": torch.full_like(batch["numeric"], torch.nan),
+        "hashed": torch.zeros_like(batch["hashed"]),
+        "pool": torch.full_like(batch["pool"], torch.nan),
+        "age": torch.full_like(batch["age"], torch.nan),
+        "future": torch.full_like(batch["future"], 0.5),
+        "calendar_future": torch.zeros_like(batch["calendar_future"]),
+        "calendar_history": torch.zeros_like(batch["calendar_history"]),
+    }
+    for name, value in changes.items():
+        assert not torch.equal(model({**batch, name: value})["quantiles"], before), name
+
+
+def test_bf16_stays_close_to_fp32(preprocessor: Preprocessor) -> None:
+    model, batch = rough(build(preprocessor)), whole(preprocessor)
+    exact = model(batch)
+    short = model.to(torch.bfloat16)(batch)
+    assert all(value.dtype == torch.float32 for value in short.values())
+    assert torch.allclose(torch.expm1(short["quantiles"]), torch.expm1(exact["quantiles"]), rtol=0.1, atol=0.1)
+
+
+def test_a_towers_vectors_stand_in_for_tokens_and_pixels(preprocessor: Preprocessor) -> None:
+    model, batch = rough(build(preprocessor)), whole(preprocessor)
+    assert model.text is not None
+    assert model.image is not None
+    vectors = {"text_vector": model.text(batch["tokens"], batch["token_mask"]), "image_vector": model.image(batch["pixels"])}
+    rest = {name: value for name, value in batch.items() if name not in ("tokens", "token_mask", "pixels")}
+    for name, value in model({**rest, **vectors}).items():
+        assert torch.allclose(value, model(batch)[name], atol=1e-5)
+    nothing = {**rest, "text_vector": torch.zeros(0, 64), "image_vector": torch.zeros(0, 64)}
+    nothing |= {"text": torch.full((8,), -1), "image": torch.full((8,), -1)}
+    assert torch.isfinite(model(nothing)["mean"]).all()
+
+
+def test_it_learns(preprocessor: Preprocessor) -> None:
+    model = build(preprocessor).train()
+    batch = whole(preprocessor, 32) | tensors(targets(32))
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    totals = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        total, _ = loss(model(batch), batch, LossConfig())
+        total.backward()
+        optimizer.step()
+        totals.append(float(total.detach()))
+    assert average(totals[-5:]) < 0.7 * average(totals[:3])
+
+
+def average(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def test_a_restored_model_takes_the_weights_and_says_the_same(preprocessor: Preprocessor, tmp_path: Path) -> None:
+    model, batch = rough(build(preprocessor)), whole(preprocessor)
+    model.save_towers(tmp_path)
+    again = LifeCycleModel.restore(model.config, model.widths, tmp_path).eval()
+    again.load_state_dict(model.state_dict())
+    assert all(torch.equal(value, again(batch)[name]) for name, value in model(batch).items())
+
+
+def test_a_model_without_towers_needs_neither_text_nor_image() -> None:
+    arrays = tensors(inputs())
+    model = build(Preprocessor.build(None, None, []), text=None, image=None)
+    out = model({name: value for name, value in arrays.items() if name not in ("text", "image")})
+    assert torch.isfinite(out["mean"]).all()
+
+
+def test_a_frozen_pretrained_tower_keeps_its_weights(minilm: str) -> None:
+    config = TextTowerConfig(source=minilm, trainable=False)
+    preprocessor = Preprocessor.build(config, None, [])
+    model = build(preprocessor, text=config.model_dump(), image=None).train()
+    batch = tensors(inputs() | targets()) | preprocessor.preprocess(TITLES, [])
+    loss(model(batch), batch, LossConfig())[0].backward()
+    assert model.text is not None
+    assert not model.text.training
+    assert all(p.grad is None for p in model.text.parameters())
+    assert all(p.grad is not None for name, p in model.named_parameters() if not name.startswith("text."))
+
+
+def test_presets_are_whole_and_given_fields_win() -> None:
+    for name in PRESETS:
+        assert ModelConfig.model_validate({"preset": name}).width == PRESETS[name]["width"]
+    config = ModelConfig.model_validate({"preset": "base", "width": 128, "text": {"max_tokens": 16}})
+    assert (config.width, config.layers) == (128, 4)
+    assert config.text is not None
+    assert (config.text.max_tokens, config.text.width) == (16, 256)
+    assert ModelConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize("given", [{"preset": "huge"}, {"width": 30, "heads": 4}, {"depth": 3}])
+def test_a_wrong_configuration_says_what_is_wrong(given: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"huge|heads|depth"):
+        ModelConfig.model_validate(given)

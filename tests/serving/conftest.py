@@ -1,0 +1,44 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from plcp.data.prepared import Prepared
+from plcp.forecast.forecaster import Forecaster
+from plcp.forecast.runs import Run
+from plcp.serving.api import create_api
+from plcp.serving.service import Service
+from plcp.serving.store import Published
+from tests.forecast.shop import Made, made, score_here
+
+
+@dataclass(frozen=True)
+class Shop(Made):
+    """A little shop with a model of it and a finished scoring run."""
+
+    scores: Path
+    run: Run
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    folder = tmp_path_factory.mktemp("shop")
+    shop = made(folder, skus=24, per_shard=8)
+    return Shop(shop.prepared, shop.model, folder / "scores", score_here(shop.model, shop.prepared, folder / "scores"))
+
+
+def service(shop: Shop, scores: Path | None = None) -> Service:
+    published = Published(scores) if scores else None
+    return Service(Forecaster.load(shop.model), Prepared.open(shop.prepared), published, batch_rows=5, threads=1)
+
+
+def client_of(service: Service) -> TestClient:
+    return TestClient(create_api(service, None), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000))
+
+
+@pytest.fixture(scope="session")
+def client(shop: Shop) -> Iterator[TestClient]:
+    with client_of(service(shop, shop.scores)) as client:
+        yield client

@@ -37,6 +37,6 @@ soak: env
 demo: env
 	$(BIN)/python jobs/demo.py $(if $(DATA),--data '$(DATA)')
 
-# make bench NAME=catalog
+# make bench NAME=simulator.oracles: a module of benchmarks/, with ARGS if it takes any; figures go to benchmarks/results/.
 bench: env
-	$(BIN)/python benchmarks/run.py $(NAME)
+	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)

@@ -158,6 +158,17 @@ def train(
 
 
 @command
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="What `plcp train` wrote.", show_default=False)], out: Out, settings: "Settings"
+) -> None:
+    """Turn a run's best checkpoint into a model to serve: safetensors, calibrated, with checksums."""
+    from plcp.console import console
+    from plcp.training import export
+
+    console.print(str(export.export(run, out)))
+
+
+@command
 def score(model: Model, prepared: PreparedPath, out: Out, settings: "Settings") -> None:
     """Forecast the whole catalog through Ray Serve. Run again after any interruption, it makes what is missing."""
     from plcp.console import console

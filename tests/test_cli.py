@@ -4,16 +4,19 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import polars as pl
 import pytest
 
 from plcp import cli
 from plcp.data.prepared import Prepared
+from tests.forecast.shop import made
 
 PLCP = Path(sys.executable).with_name("plcp")
 Ended = tuple[int, str, str]
@@ -147,3 +150,20 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPa
         cli.job(lambda settings: os.kill(os.getpid(), signal.SIGINT))
     assert left.value.code == 130
     assert "run the same command again to continue" in capfd.readouterr().err
+
+
+@pytest.mark.system
+def test_serve_answers_on_this_machine_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    shop = made(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [PLCP, "serve", shop.model, "--prepared", shop.prepared, "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout
+        assert server.stdout.readline() == f"serving on http://127.0.0.1:{port} until Ctrl-C\n"
+        answer = httpx.post(f"http://127.0.0.1:{port}/v1/score", json={"sku_ids": ["P001"]}, timeout=60)
+        server.send_signal(signal.SIGINT)
+        assert server.stdout.read() == "stopped\n"
+    assert answer.status_code == 200
+    assert server.returncode == 0

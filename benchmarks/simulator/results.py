@@ -43,7 +43,8 @@ def write_results(name: str, figures: list[Figure]) -> Path:
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    # numpy's numbers and truth values go in as Python's
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=lambda x: x.item()) + "\n")
     for f in figures:
         note = "" if f.met is None else ("  met" if f.met else "  NOT MET")
         reference = "" if f.reference is None else f"  (reference {f.reference:.4g})"

@@ -10,12 +10,13 @@ import polars as pl
 
 from plcp.data import conform, images
 from plcp.data.problems import Outcome
-from plcp.tables import DATE, FLOAT, STRING, Column, Table
+from plcp.tables import DATE, FLOAT, SALES, STRING, Column, Table
 
 EARLIEST = date(1980, 1, 1)  # before it lie only defaults and lost epochs (1970-01-01, 1900-01-01)
 FARTHEST = timedelta(days=20 * 365)  # plans and launches may lie ahead, but not in 2999
 MAX_ID = 256  # bytes; longer ones are no keys but texts in the wrong column
 MAX_NUMBER = 1e9  # beyond it lie keys in the wrong column and broken encodings; exact sums need a bound
+MAX_REVENUE = 1e12  # of one row, for the same reason
 KEYS = ("sku_id", "basket_id", "customer_id", "key", "name", "kind")
 OBSERVED = ("sales.date", "sales.cancelled_at", "reviews.date", "baskets.ts")  # cannot lie in the future
 CURRENCY = r"[£$€¥₹₩]|(?i)\b(gbp|usd|eur|cny|rmb|jpy)\b"
@@ -44,7 +45,15 @@ def row_checks(table: Table, schema: pl.Schema, today: date) -> list[Check]:
             found = schema[column.name]
             value, rules = conform.shown(column.name, found), _rules(table, column, found, today)
             checks += [Check(name, column.name, bad.fill_null(False), value, pl.lit(reason)) for name, bad, reason in rules]
-    return checks
+    return checks + ([_revenue(schema)] if table is SALES and "price" in schema else [])
+
+
+def _revenue(schema: pl.Schema) -> Check:
+    price, units = (conform.read(SALES[name], schema[name]) for name in ("price", "units"))
+    reason = f"price × units beyond {MAX_REVENUE:g}: a unit of money or of goods is mistaken"
+    return Check(
+        "revenue", "price", (price * units > MAX_REVENUE).fill_null(False), conform.shown("price", schema["price"]), pl.lit(reason)
+    )
 
 
 def photo_check(schema: pl.Schema, root: Path) -> Check:
@@ -90,7 +99,7 @@ def _number_rules(column: Column, value: pl.Expr) -> Iterator[Rule]:
         percent = ": a share from 0 to 1 is meant, divide percentages by 100" if column.maximum == 1 else ""
         yield "too high", value > column.maximum, f"above {column.maximum:g}{percent}"
     else:
-        yield "too high", value > MAX_NUMBER, f"above {MAX_NUMBER:g}: a key or a code in place of a number?"
+        yield "too high", value.abs() > MAX_NUMBER, f"beyond {MAX_NUMBER:g}: a key or a code in place of a number?"
 
 
 def _date_rules(name: str, value: pl.Expr, today: date) -> Iterator[Rule]:

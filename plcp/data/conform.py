@@ -89,12 +89,15 @@ def photo_struct(schema: pl.Schema) -> pl.Expr:
     return pl.struct([c for c in ("image", "image_path") if c in schema])
 
 
-def columns(table: Table, schema: pl.Schema, root: Path) -> list[pl.Expr]:
-    """Every column of the table, absent optional ones as nulls; `image` as a list of encoded photos, read only when it is asked for."""
+def columns(table: Table, schema: pl.Schema, root: Path, good_photos: bool = False) -> list[pl.Expr]:
+    """Every column of the table, absent optional ones as nulls; `image` as a list of encoded photos, read only when it is asked for.
+
+    Photos that are none are left out, unless it is known that there are only good ones.
+    """
     found = []
     for column in table.columns:
         if column.name == "image":
-            found.append(_photos(schema, root).alias("image"))
+            found.append(_photos(schema, root, good_photos).alias("image"))
         elif column.name in schema:
             found.append(read(column, schema[column.name]).alias(column.name))
         else:
@@ -102,7 +105,10 @@ def columns(table: Table, schema: pl.Schema, root: Path) -> list[pl.Expr]:
     return found
 
 
-def _photos(schema: pl.Schema, root: Path) -> pl.Expr:
+def _photos(schema: pl.Schema, root: Path, good: bool) -> pl.Expr:
     if not {"image", "image_path"} & set(schema):
         return pl.lit(None, PHOTOS)
+    if good and "image_path" not in schema and schema["image"] != pl.Null:
+        photos = pl.col("image").list.drop_nulls() if schema["image"] == PHOTOS else pl.concat_list("image")
+        return pl.when(pl.col("image").is_not_null() & (photos.list.len() > 0)).then(photos)
     return photo_struct(schema).map_batches(lambda rows: images.photos(rows, root), return_dtype=PHOTOS, is_elementwise=True)

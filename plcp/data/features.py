@@ -37,7 +37,7 @@ def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarr
 
     history (b, weeks, channels), NaN where unknown, shut or not yet on sale; future (b, horizon, 2) as planned;
     calendar_history, calendar_future; age (b,) weeks since launch, NaN where not visible; numeric, hashed; pool (b, horizon, 2)
-    units of siblings at the age of each week; text, image (b,) int64, -1 where missing.
+    mean log1p units of siblings at the age of each week; text, image (b,) int64, -1 where missing.
     """
     units = shard.units_as_of(rows, origins)
     first = first_sale(units, origins)
@@ -131,11 +131,11 @@ def numeric(history: np.ndarray, list_price: np.ndarray) -> np.ndarray:
 
 
 def pooled(shard: Shard, pool: np.ndarray, age: np.ndarray, origins: np.ndarray, spec: Spec) -> np.ndarray:
-    """Units of siblings (geometric means), shop-wide and of the category, at the age of each week forecast. (b, horizon, 2)."""
+    """Mean log1p units of siblings, shop-wide and of the category, at the age of each week forecast. (b, horizon, 2)."""
     ages = age[:, None] + np.arange(spec.horizon)
     shop = shard.pools.mean(np.zeros(len(ages), np.int64), ages, origins)
     own = np.where(pool[:, None] > 0, shard.pools.mean(pool, ages, origins), np.nan)
-    return np.expm1(np.stack([shop, own], 2)).astype(np.float32)
+    return np.stack([shop, own], 2).astype(np.float32)
 
 
 def texts(shard: Shard, version: np.ndarray) -> Arrays:

@@ -1,6 +1,6 @@
 """One table's rows against its rules: one streaming pass where all is well, another over the bad rows where not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import reduce
 from operator import xor
@@ -50,6 +50,7 @@ class Verdict:
     photos: Check | None
     ids: pl.DataFrame
     dates: pl.DataFrame
+    good_photos: bool = False
 
     @property
     def is_bad(self) -> pl.Expr:
@@ -58,7 +59,7 @@ class Verdict:
     def valid(self, table: Table, root: Path, numbered: bool = False) -> pl.LazyFrame:
         scan = self.piece.numbered if numbered else self.piece.scan
         kept = scan.filter(~self.is_bad) if self.broken else scan
-        columns = conform.columns(table, self.piece.schema, root)
+        columns = conform.columns(table, self.piece.schema, root, self.good_photos)
         return kept.select(ROW, *columns) if numbered else kept.select(columns)
 
     def complaints(self) -> list[pl.LazyFrame]:
@@ -81,9 +82,10 @@ def examine(source: Source, bad_files: list[Problem], rules: Rules) -> Examined:
     complaints = [_twins(table, doomed, rules), *(c for verdict in verdicts for c in verdict.complaints())]
     problems = set_aside(source, complaints, bad_files, rules.quarantine)
     bad = sum(p.rows for p in problems if p.outcome == "quarantined" and p.row is not None)
-    frame = _without(doomed, verdicts, table, root)
+    good_photos = not any(p.check == "image" for p in problems)
+    frame = _without(doomed, [replace(v, good_photos=good_photos) for v in verdicts], table, root)
     if bad or not verdicts:
-        ids, dates = pl.collect_all(_surveys(table, frame), engine="streaming")
+        ids, dates = _collect(_surveys(table, frame))
     else:
         ids, dates = _add_up([v.ids for v in verdicts]), _add_up([v.dates for v in verdicts])
     return Examined(frame, source.rows, source.rows - bad, problems + remarks(source), ids, dates)
@@ -96,11 +98,16 @@ def _judge(table: Table, piece: Piece, rules: Rules) -> Verdict:
     by_sku = [c for c in checks if c.field == "sku_id"]
     conformed = piece.scan.select(conform.columns(table, piece.schema, rules.root))
     tries = piece.scan.select(pl.len().alias("rows"), *(c.bad.any().alias(str(k)) for k, c in enumerate(by_row)))
-    tried, ids, dates = pl.collect_all([tries, *_surveys(table, conformed)], engine="streaming")
+    tried, ids, dates = _collect([tries, *_surveys(table, conformed)])
     broken = [c for c in by_sku if ids.select(c.bad.any()).item()]
     broken += [c for k, c in enumerate(by_row) if tried[str(k)][0]]
     photos = photo_check(piece.schema, rules.root) if table is PRODUCTS and {"image", "image_path"} & set(piece.schema) else None
     return Verdict(piece, broken, photos, ids, dates)
+
+
+def _collect(queries: list[pl.LazyFrame]) -> list[pl.DataFrame]:
+    """Run queries side by side. What they share is read twice: kept for both, it would lie in memory whole."""
+    return pl.collect_all(queries, engine="streaming", optimizations=pl.QueryOptFlags(comm_subplan_elim=False))
 
 
 def _surveys(table: Table, frame: pl.LazyFrame) -> list[pl.LazyFrame]:

@@ -19,7 +19,13 @@ def folder_problems(data: Path) -> list[Problem]:
     """Folders with Parquet files that are no table of the contract: a misspelt one would be lost in silence."""
     others = sorted(p.name for p in data.iterdir() if p.is_dir() and p.name not in KNOWN_FOLDERS and any(p.glob("*.parquet")))
     reason = f"no table of the contract ({', '.join(CONTRACT)}); ignored"
-    return [Problem(name, "unknown table", "", 0, reason, "noted", file=f"{name}/") for name in others]
+    unknown = [Problem(name, "unknown table", "", 0, reason, "noted", file=f"{name}/") for name in others]
+    return unknown + [_no_files(data / name) for name in CONTRACT if (data / name).is_dir() and not any((data / name).glob("*.parquet"))]
+
+
+def _no_files(folder: Path) -> Problem:
+    there = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
+    return Problem(folder.name, "no files", "", 0, f"no Parquet file in the folder: found {there}", "noted", file=f"{folder.name}/")
 
 
 def weekly_dates(dates: pl.DataFrame, label: Literal["start", "end"]) -> tuple[timedelta, list[Problem]]:

@@ -58,20 +58,19 @@ def score(model: Path, prepared: Path, scores: Path, config: CatalogConfig | Non
     A dry run only tells what there is to do. Raises ModelError or DataError where an input is none, and PlcpError where parts
     failed for good (named with their errors in the run's failures.json); then nothing is published.
     """
-    begin, config = time.monotonic(), config or CatalogConfig()
-    source, parts = plan(Path(model), Path(prepared), Path(scores), config)
-    run = Run(Path(scores) / "runs" / source.run_id)
-    finished = run.finished()
-    todo = [part for part in parts if part.name not in finished]
-    kept = len(parts) - len(todo)
-    skus = sum(part.skus for part in parts)
+    begin, config, scores = time.monotonic(), config or CatalogConfig(), Path(scores)
+    source, parts = plan(Path(model), Path(prepared), scores, config)
+    run, skus = Run(scores / "runs" / source.run_id), sum(part.skus for part in parts)
     if dry_run:
-        return ScoreResult(run.root, skus, None, len(parts), kept, time.monotonic() - begin)
-    if todo:
-        finished |= make(run, todo, skus, config)
-    manifest = complete(source, [finished[part.name] for part in parts])
-    run.complete(manifest)
-    publish(Path(scores), source.run_id)
+        return ScoreResult(run.root, skus, None, len(parts), len(run.finished()), time.monotonic() - begin)
+    with run.alone():
+        finished = run.finished()
+        kept = len(finished)
+        if todo := [part for part in parts if part.name not in finished]:
+            finished |= make(run, todo, skus, config)
+        manifest = complete(source, [finished[part.name] for part in parts])
+        run.complete(manifest)
+        publish(scores, source.run_id)
     return ScoreResult(run.root, skus, manifest.skipped, len(parts), kept, time.monotonic() - begin)
 
 
@@ -161,7 +160,7 @@ class Driver:
     async def attempt(self, part: Part, tries: int) -> Failure | None:
         for number in range(tries):
             try:
-                # another driver of the same run may have made it meanwhile
+                # a try that was given up may have made it after all
                 record = self.run.record(part.name) or await self.ask(part)
             except Exception as error:
                 cause = error.cause if isinstance(error, RayTaskError) else error

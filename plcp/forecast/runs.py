@@ -4,14 +4,17 @@ SCORES/runs/<run>/<table>/part-00000.parquet   the forecast tables, one file per
 SCORES/runs/<run>/manifest.json                 what the run was made from, and every file's checksum
 SCORES/LATEST                                   the run that readers see; SCORES/HISTORY: the runs published up to it, oldest first
 
-While a run is being made, `.parts/` holds a record of each finished part and `.aside/` what is being written; both go when it is
-published. Nothing holds a time stamp: the same run gives the same bytes.
+While a run is being made, `.parts/` holds a record of each finished part, `.aside/` what is being written, and `.lock`
+keeps a second process waiting; they go when the run is complete. Nothing holds a time stamp: the same run gives the same bytes.
 """
 
 import datetime as dt
+import fcntl
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -21,7 +24,7 @@ from pydantic import BaseModel
 from plcp.base import DataError
 from plcp.tables import FORECAST
 
-PARTS, ASIDE, MANIFEST, FAILURES = ".parts", ".aside", "manifest.json", "failures.json"
+PARTS, ASIDE, LOCK, MANIFEST, FAILURES = ".parts", ".aside", ".lock", "manifest.json", "failures.json"
 
 
 class FileRecord(BaseModel, frozen=True):
@@ -85,6 +88,14 @@ class Run:
     def file(self, table: str, part: str) -> Path:
         return self.root / table / f"{part}.parquet"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process makes this run, then keep others waiting; a kill ends that too."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def manifest(self) -> Manifest | None:
         path = self.root / MANIFEST
         return Manifest.model_validate_json(path.read_bytes()) if path.exists() else None
@@ -133,7 +144,8 @@ class Run:
         replace_text(self.root / MANIFEST, manifest.model_dump_json(indent=1))
         for name in (PARTS, ASIDE):
             shutil.rmtree(self.root / name, ignore_errors=True)
-        (self.root / FAILURES).unlink(missing_ok=True)
+        for name in (FAILURES, LOCK):
+            (self.root / name).unlink(missing_ok=True)
 
 
 def publish(scores: Path, run_id: str) -> None:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plcp.model.history import silent
+
 
 class Block(nn.Module):
     """Pre-norm attention and feed-forward (Xiong et al. 2020). Dropout on the branches only: inside attention it is slow on a CPU."""
@@ -48,7 +50,7 @@ class AttributeToken(nn.Module):
     def __init__(self, numeric: int, hashed: int, buckets: int, hash_width: int, width: int, drop: float) -> None:
         super().__init__()
         self.embeddings = nn.ModuleList(_small(nn.Embedding(buckets, hash_width)) for _ in range(hashed))
-        self.project = nn.Linear(2 * numeric + hashed * hash_width, width)
+        self.project = silent(nn.Linear(2 * numeric + hashed * hash_width, width))
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(width, width))
         self.drop = drop
 

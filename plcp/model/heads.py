@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plcp.model.history import LEVEL_FLOOR, Scale
+from plcp.model.history import LEVEL_FLOOR, Scale, silent
 from plcp.tables import EVENTS, LEVELS, STAGES
 
 MIDDLE = len(LEVELS) // 2  # the median's place
@@ -30,7 +30,7 @@ class CurveHead(nn.Module):
     def __init__(self, width: int, context: int, steps: int, horizon: int, dropout: float) -> None:
         super().__init__()
         self.context = nn.Linear(context, width)
-        self.steps = nn.Linear(steps, width)
+        self.steps = silent(nn.Linear(steps, width))
         self.position = nn.Parameter(torch.randn(horizon, width) * 0.02)
         self.hidden = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)

@@ -117,13 +117,21 @@ def _smooth(units: Tensor, known: Tensor) -> Tensor:
     return torch.log1p(raw.squeeze(1))
 
 
+def silent(layer: nn.Linear) -> nn.Linear:
+    """A first layer that starts at zero: a feature that training never saw at work (last year's weeks in a shop's first year, the weeks
+    before Christmas in its summer) says nothing when it comes, in place of something random."""
+    nn.init.zeros_(layer.weight)
+    nn.init.normal_(layer.bias)  # what tells the units of the layer apart
+    return layer
+
+
 class HistoryEncoder(nn.Module):
     """Patches of weeks → tokens (Nie et al. 2023). Both the raw log1p units and the normalised ones enter."""
 
     def __init__(self, weeks: int, patch: int, channel_count: int, calendar: int, width: int) -> None:
         super().__init__()
         self.patch, self.patches = patch, -(-weeks // patch)
-        self.embed = nn.Linear(patch * (2 * channel_count + 1) + calendar, width)
+        self.embed = silent(nn.Linear(patch * (2 * channel_count + 1) + calendar, width))
         self.position = nn.Parameter(torch.randn(self.patches, width) * 0.02)
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(width, width))
 

@@ -12,7 +12,7 @@ from plcp.base import Config
 from plcp.data.hashing import BUCKETS
 from plcp.model.fusion import AttributeToken, Fusion, VectorToken
 from plcp.model.heads import CurveHead, EventHead, StageHead
-from plcp.model.history import UNITS, HistoryEncoder, channels, recent_state, scale
+from plcp.model.history import UNITS, HistoryEncoder, channels, recent_state, scale, silent
 from plcp.model.preprocess import Preprocessor
 from plcp.model.steps import step_features
 from plcp.model.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
@@ -112,7 +112,7 @@ class LifeCycleModel(nn.Module):
         self.attributes = AttributeToken(widths.numeric + 1, widths.hashed, BUCKETS, config.hash_width, width, drop)
         self.history = HistoryEncoder(widths.weeks, config.patch_weeks, widths.channels, widths.calendar, width)
         state_width, step_width = _feature_widths(widths)
-        self.state = nn.Sequential(nn.Linear(state_width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.state = nn.Sequential(silent(nn.Linear(state_width, 2 * width)), nn.GELU(), nn.Linear(2 * width, width))
         self.fusion = Fusion(width, config.layers, config.heads, config.dropout)
         self.curve = CurveHead(2 * width, 2 * width, step_width, widths.horizon, config.dropout)
         self.events = EventHead(2 * width, width)

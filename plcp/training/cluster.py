@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def fit(worker: Callable[[], None], run: Path, workers: int, threads: int) -> No
     except TrainingFailedError as error:
         raise cause(error) from error
     finally:
-        signal.signal(signal.SIGINT, own)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, own)  # Ray Train keeps its own for good
 
 
 def cause(error: TrainingFailedError) -> Exception:

@@ -14,6 +14,8 @@ import ray.train.torch
 import torch
 from torch import Tensor, distributed
 
+from plcp.base import DataError
+from plcp.data.loader import CaseLoader
 from plcp.data.prepared import Prepared
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint, cluster, progress
@@ -57,8 +59,7 @@ def worker(run: Run, threads: int) -> None:
     task = make_task(run, device)
     engine = Engine(task.model, config.engine, micro_batch=max(1, config.loader.batch_size // world), slow=task.slow)
     loader = task.loader("train", seed=run.seed, rank=rank, world_size=world)
-    held_back = task.loader("validation", rank=rank, world_size=world)
-    validation = list(itertools.islice(held_back, -(-config.validation_cases // config.loader.batch_size)))
+    validation = held_back(task.loader("validation", rank=rank, world_size=world), config)
     state = checkpoint.restore(engine)
     if state.loader:
         loader.restore(state.loader)
@@ -81,6 +82,17 @@ def set_up(threads: int) -> torch.device:
     torch.set_num_threads(threads)
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # DeepSpeed's calls of older names
     return ray.train.torch.get_device()
+
+
+def held_back(loader: CaseLoader, config: TrainConfig) -> list[dict[str, Any]]:
+    """This worker's share of the batches that validate. Raises DataError where there is none."""
+    batches = list(itertools.islice(loader, -(-config.validation_cases // config.loader.batch_size)))
+    if not batches:
+        raise DataError(
+            f"{loader.prepared.root}: nothing to validate on, as no product sold in the {config.loader.active_within} weeks before the "
+            f"last {config.loader.validation_weeks}; give newer data, or raise loader.active_within"
+        )
+    return batches
 
 
 def make_task(run: Run, device: torch.device) -> ForecastTask:
@@ -145,7 +157,7 @@ def report_skipped(seen: list[tuple[Tensor, list[str]]], state: State, limit: in
         raise TrainingError(
             f"step {state.step}: the {reason} is not finite, for the {state.skipped}th time (max_skipped is {limit}). "
             f"Products in the batch: {', '.join(names[:SHOWN_SKUS])}{' …' if len(names) > SHOWN_SKUS else ''}. "
-            "Look at their prices and units, or lower engine.learning_rate; the same command continues from the last checkpoint"
+            "Look at their prices and units and prepare again, or lower engine.learning_rate; then start anew"
         )
 
 
@@ -159,5 +171,5 @@ def validate(engine: Engine, task: ForecastTask, batches: list[dict[str, Any]]) 
             window.add({"loss": total, **parts}, inputs["weight"])
     losses = window.means()
     if not np.isfinite(losses["loss"]):
-        raise TrainingError("the validation loss is not finite; lower engine.learning_rate, and start anew or from the last checkpoint")
+        raise TrainingError("the validation loss is not finite; lower engine.learning_rate and start anew")
     return losses

@@ -32,7 +32,9 @@ class MetricsLog:
 
         path = run / METRICS
         kept = [line for line in read(path) if line["step"] <= step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        aside = path.with_name(f".{METRICS}.writing")  # a killed run's worker that has not noticed yet keeps the old file
+        aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        aside.replace(path)
         self._file = path.open("a", buffering=1)
         self._board = SummaryWriter(str(run / TENSORBOARD), purge_step=step + 1)
 

@@ -93,7 +93,7 @@ class Run:
         model = self.config.model
         texts = vocabulary_texts(self.data) if model.text is not None else []
         Preprocessor.build(model.text, model.image, texts).save(self.folder / PREPROCESSOR)
-        path.write_text(json.dumps({**identity, "prepared": str(self.data.root)}, indent=1))
+        write_json(path, {**identity, "prepared": str(self.data.root)})
 
     def forget(self) -> None:
         """Remove whatever a run left in the folder, and nothing else."""
@@ -112,8 +112,15 @@ class Run:
         last, (_, best) = checkpoint.last(self.folder), checkpoint.best(self.folder)
         result = RunResult(self.folder, last.step, last.skipped, best.step, best.validation)
         content = {name: value for name, value in asdict(result).items() if name != "run"}
-        (self.folder / RESULT).write_text(json.dumps(content, indent=1))
+        write_json(self.folder / RESULT, content)
         return result
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write aside and rename."""
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_text(json.dumps(content, indent=1))
+    aside.replace(path)
 
 
 def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:

@@ -1,4 +1,5 @@
 import datetime as dt
+import shutil
 import struct
 import zlib
 from datetime import date
@@ -127,6 +128,11 @@ def test_numbers_and_dates_as_text_are_read_and_what_is_none_is_quarantined() ->
         ("units", "type"): (1, 4, "many"),
         ("price", "currency"): (1, 5, "£4.50"),
     }
+
+
+def test_revenue_beyond_every_shop_is_quarantined() -> None:
+    sales = GOOD["sales"].with_columns(units=pl.lit(1e6), price=pl.Series([1e7, *[1.0] * 9]))
+    assert found({**GOOD, "sales": sales}) == {("sales", "price", "revenue"): 1}
 
 
 def test_dates_beyond_every_calendar_are_quarantined() -> None:
@@ -364,9 +370,13 @@ def test_the_bad_share_is_set_per_table() -> None:
 
 def test_extra_columns_and_folders_are_reported_and_ignored(tmp_path: Path) -> None:
     data = write(tmp_path / "data", {**GOOD, "sales": GOOD["sales"].with_columns(colour=pl.lit("red")), "reveiws": GOOD["reviews"]})
+    shutil.rmtree(data / "reviews")
+    (data / "reviews").mkdir()
+    (data / "reviews" / "reviews.csv").touch()
     dataset = open_dataset(data)
     assert {(p.table, p.check, p.field, p.outcome) for p in dataset.report.problems} == {
         ("sales", "extra column", "colour", "noted"),
+        ("reviews", "no files", "", "noted"),
         ("reveiws", "unknown table", "", "noted"),
     }
     assert "colour" not in dataset.tables["sales"].collect_schema()

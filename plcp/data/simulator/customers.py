@@ -26,7 +26,6 @@ class Wanted:
     """One week's demand, shape (rows,) each. All of it is truth: no shop sees it."""
 
     demand: Array  # units
-    orders: Array  # in how many orders
     intensity: Array  # expected units
     log_price: Array  # parts of the log intensity: own list price and promotion, substitutes' prices
     log_rating: Array  # and the rating that customers believe in
@@ -71,8 +70,7 @@ class Customers:
         missing = np.minimum((1.0 - world.pull_memory) * self.borrowed, (1.0 - LEAST_LEFT) * lifted)
         intensity = np.where(on_sale, lifted - missing, 0.0)
         self.borrowed = world.pull_memory * self.borrowed + np.where(on_sale, world.pull_forward * (lifted - plain), 0.0)
-        demand, orders = self._order(week, intensity)
-        return Wanted(demand, orders, intensity, log_plain + p.lift * promo, log_rating)
+        return Wanted(self._order(week, intensity), intensity, log_plain + p.lift * promo, log_rating)
 
     def _substitutes(self, on_sale: Array, log_price: Array) -> Array:
         """Mean log price, relative to its launch, of the others of the group that are on sale."""
@@ -81,13 +79,13 @@ class Customers:
         others = count[group] - weight
         return np.where(others > 0, (total[group] - weight * log_price) / np.maximum(others, 1.0), 0.0)
 
-    def _order(self, week: int, intensity: Array) -> tuple[Array, Array]:
-        """Units and orders: Poisson orders, whose mean size is log-normal with less spread the more orders there are."""
+    def _order(self, week: int, intensity: Array) -> Array:
+        """Units: Poisson orders, whose mean size is log-normal with less spread the more orders there are."""
         size = self.products.order_size
         orders = arithmetic.poisson(self.u_orders[:, week], intensity / size)
         variance = arithmetic.log(1.0 + self.size_variance / np.maximum(orders, 1.0))
         relative = arithmetic.exp(np.sqrt(variance) * self.z_size[:, week] - 0.5 * variance)
-        return orders + np.floor(orders * (size - 1.0) * relative + 0.5), orders
+        return orders + np.floor(orders * (size - 1.0) * relative + 0.5)
 
     def review(self, week: int, sales: Array) -> Array:
         """New reviews of what was sold, shape (rows,)."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plcp.data.simulator import arithmetic
 from plcp.data.simulator.config import CHUNK, SimulatorConfig
 from plcp.data.simulator.customers import Customers, Wanted
 from plcp.data.simulator.demand import Latent
@@ -16,7 +17,7 @@ Array = np.ndarray
 LATEST = 3  # weeks that a late delivery is late at most
 HOLDING_SHARE = 0.004  # of the unit cost, per unit and week
 SALVAGE_SHARE = 0.25  # of the unit cost, per unit left when a product is delisted
-TIMED_ORDERS = 48  # of a week, drawn one by one; where there are more, the mean time is taken
+TIMED_UNITS = 48  # of a week, drawn one by one
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Shop:
         on_sale = self.on_sale
         wanted = self.customers.want(self.week, on_sale, decisions.list_price, decisions.promo)
         sales = np.minimum(wanted.demand, self.on_hand)
-        in_stock = np.where(on_sale, self._share(wanted), np.nan)
+        in_stock = np.where(on_sale, self._share(wanted.demand), np.nan)
         self.on_hand = self.on_hand - sales
         reviews = self.customers.review(self.week, sales)
         self._send(np.where(self.delisted, 0.0, decisions.order))
@@ -94,18 +95,22 @@ class Shop:
         self.on_hand = stock - salvaged
         return received, salvaged
 
-    def _share(self, wanted: Wanted) -> Array:
-        """Share of the week in stock: the time of the order that took the last unit, orders coming evenly over the week."""
+    def _share(self, demand: Array) -> Array:
+        """Share of the week in stock: when the last unit went, the units asked for coming evenly over the week.
+
+        The a-th of d evenly drawn times is Beta(a, d − a + 1); where d is large, a normal of the same mean and variance.
+        """
         share = np.where(self.on_hand > 0, 1.0, 0.0)
-        out = np.flatnonzero((wanted.demand > self.on_hand) & (self.on_hand > 0))
+        out = np.flatnonzero((demand > self.on_hand) & (self.on_hand > 0))
         if out.size:
-            orders = wanted.orders[out]
-            last = np.maximum(np.ceil(orders * self.on_hand[out] / wanted.demand[out]), 1.0)
-            number = np.arange(int(min(orders.max(), TIMED_ORDERS)))
+            wanted, had = demand[out], np.ceil(self.on_hand[out])
+            number = np.arange(TIMED_UNITS)
             times = self.draws.hashed("times", out[:, None], self.week, number)
-            times = np.sort(np.where(number < orders[:, None], times, 2.0), axis=1)
-            drawn = np.take_along_axis(times, np.minimum(last, len(number)).astype(np.int64)[:, None] - 1, axis=1)[:, 0]
-            share[out] = np.where(orders <= TIMED_ORDERS, drawn, last / (orders + 1.0))
+            last = np.minimum(had, TIMED_UNITS).astype(np.int64) - 1
+            few = np.sort(np.where(number < wanted[:, None], times, 2.0), axis=1)[np.arange(out.size), last]
+            mean = had / (wanted + 1.0)
+            sd = np.sqrt(mean * (1.0 - mean) / (wanted + 2.0))
+            share[out] = np.where(wanted <= TIMED_UNITS, few, np.clip(mean + sd * arithmetic.normal(times[:, 0]), 0.25 * mean, 1.0))
         return share
 
     def _send(self, order: Array) -> None:

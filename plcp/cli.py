@@ -20,11 +20,25 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def monday(text: str) -> date:
-    """Raises ValueError, which typer shows, for what is no Monday."""
-    day = date.fromisoformat(text)
+    """Raises ConfigError for what is no Monday."""
+    from plcp.base import ConfigError
+
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no date; write 2026-03-02") from None
     if day.weekday():
-        raise ValueError(f"{day} is a {day:%A}; weeks start on Mondays")
+        raise ConfigError(f"{day} is a {day:%A}; weeks start on Mondays")
     return day
+
+
+def number(text: str) -> int:
+    """Raises ConfigError for what is no whole number."""
+    from plcp.base import ConfigError
+
+    if not text.strip().isdecimal():
+        raise ConfigError(f"{text!r} is no whole number")
+    return int(text)
 
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A folder per table, in the data contract.", show_default=False)]
@@ -166,6 +180,40 @@ def export(
     from plcp.training import export
 
     console.print(str(export.export(run, out)))
+
+
+@command
+def backtest(
+    data: Data,
+    out: Out,
+    settings: "Settings",
+    origins: Annotated[str, typer.Option(metavar="MONDAY,…", help="First weeks forecast.", show_default=False)],
+    models: Annotated[str, typer.Option(metavar="NAME,…", help="Of plcp, recent, seasonal_naive, lightgbm.")] = "plcp,recent",
+    horizon: Annotated[int, typer.Option(min=1, help="Weeks forecast of a product in life.")] = 12,
+    launch_horizon: Annotated[int, typer.Option(min=1, help="Weeks forecast of a launch.")] = 8,
+    launch_until: Annotated[
+        date | None,
+        typer.Option(parser=monday, metavar="MONDAY", help="Launches after the last origin count up to here.", show_default=False),
+    ] = None,
+    seeds: Annotated[str, typer.Option(metavar="NUMBER,…", help="Each model learns once with each.")] = "1",
+) -> None:
+    """Forecasts made at past origins, with nothing known from later, judged by what came. What is finished is kept."""
+    from plcp.console import show_table
+    from plcp.data import contract
+    from plcp.evaluation import backtest
+
+    metrics = backtest.backtest(
+        contract.open_dataset(data, settings.data),
+        [monday(origin) for origin in origins.split(",")],
+        out,
+        models=models.split(","),
+        seeds=[number(seed) for seed in seeds.split(",")],
+        horizon=horizon,
+        launch_horizon=launch_horizon,
+        launch_until=launch_until,
+        config=settings.backtest,
+    )
+    show_table(metrics)
 
 
 @command

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from plcp.data.prepared import PrepareConfig
     from plcp.data.simulator.config import SimulatorConfig
     from plcp.decisions import DecideConfig
+    from plcp.evaluation.backtest import BacktestConfig
+    from plcp.evaluation.baselines.lightgbm import LightGBMConfig
     from plcp.forecast.catalog import CatalogConfig
     from plcp.serving.app import ServingConfig
-    from plcp.training.loop import TrainConfig
+    from plcp.training.runs import TrainConfig
 
 C = TypeVar("C", bound=Config)
 Options = dict[str, Any]
@@ -64,9 +66,22 @@ class Settings:
 
     @cached_property
     def train(self) -> "TrainConfig":
-        from plcp.training.loop import TrainConfig
+        from plcp.training.runs import TrainConfig
 
         return self._section("train", TrainConfig)
+
+    @cached_property
+    def lightgbm(self) -> "LightGBMConfig":
+        from plcp.evaluation.baselines.lightgbm import LightGBMConfig
+
+        return self._section("lightgbm", LightGBMConfig)
+
+    @property
+    def backtest(self) -> "BacktestConfig":
+        """A backtest prepares and trains as the commands do."""
+        from plcp.evaluation.backtest import BacktestConfig
+
+        return BacktestConfig(prepare=self.prepare, train=self.train, lightgbm=self.lightgbm)
 
     @cached_property
     def score(self) -> "CatalogConfig":

@@ -1,7 +1,5 @@
 import datetime as dt
 import shutil
-import struct
-import zlib
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,37 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from plcp.base import DataError
-from plcp.data.contract import ContractConfig, Dataset, check, open_dataset
-from plcp.tables import CONTRACT, QUARANTINE
-from tests.conftest import little_shop, photo
-
-MONDAY = date(2024, 1, 1)
-LENIENT = ContractConfig(max_bad_share=1.0, today=date(2026, 1, 1))
-DAYS = [MONDAY + dt.timedelta(days=k) for k in range(10)]
-GOOD: dict[str, pl.DataFrame] = {
-    "products": pl.DataFrame({"sku_id": ["A", "B"], "title": ["Lamp", "Cup"]}),
-    "sales": pl.DataFrame({"sku_id": ["A"] * 5 + ["B"] * 5, "date": DAYS, "units": [float(k) for k in range(10)]}),
-    "reviews": pl.DataFrame({"sku_id": ["A"], "date": [MONDAY], "rating": [5], "text": ["fine"]}),
-    "baskets": pl.DataFrame({"basket_id": [1, 1], "sku_id": ["A", "B"], "ts": [dt.datetime(2024, 1, 1, 9)] * 2, "customer_id": [7, 7]}),
-    "signals": pl.DataFrame({"date": [MONDAY], "key": ["*"], "name": ["rain"], "value": [1.0]}),
-    "plans": pl.DataFrame({"sku_id": ["A", "A"], "week": [MONDAY, date(2024, 1, 8)], "price": [1.0, None], "promo": [None, 0.2]}),
-    "vectors": pl.DataFrame({"sku_id": ["A"], "kind": ["audio"], "vector": [[1.0, 2.0]]}),
-    "supply": pl.DataFrame({"sku_id": ["A"], "on_hand": [3], "unit_cost": [1.5]}),
-}
-
-
-def write(data: Path, tables: dict[str, pl.DataFrame], name: str = "part-00000.parquet") -> Path:
-    for table, frame in tables.items():
-        (data / table).mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(data / table / name)
-    return data
-
-
-def with_value(table: str, column: str, value: Any) -> dict[str, pl.DataFrame]:
-    """GOOD, with one value of the table's first row changed."""
-    frame = GOOD[table]
-    old = frame[column].to_list() if column in frame.columns else [None] * frame.height
-    return {**GOOD, table: frame.with_columns(pl.Series(column, [value, *old[1:]], strict=False))}
+from plcp.data.contract import ContractConfig, Dataset, open_dataset
+from plcp.tables import CONTRACT
+from tests.conftest import little_shop
+from tests.data.shop_tables import DAYS, GOOD, LENIENT, MONDAY, with_value, write
 
 
 def found(tables: dict[str, pl.DataFrame], config: ContractConfig = LENIENT) -> dict[tuple[str, str, str], int]:
@@ -215,121 +186,6 @@ def test_daily_and_weekly_rows_in_one_table_are_noted() -> None:
     sales = pl.DataFrame({"sku_id": "A", "date": weekly + daily, "units": 1.0})
     assert found({**GOOD, "sales": sales})["sales", "date", "mixed granularity"] == 6
     assert ("sales", "date", "mixed granularity") not in found({**GOOD, "sales": sales.tail(28)})
-
-
-def broken_photos(root: Path) -> dict[str, tuple[Any, str | None, str | None]]:
-    """By SKU: image, image_path, and a word of the reason (None for a good one)."""
-    small = photo((0, 0, 0))
-    header = b"IHDR" + struct.pack(">II", 50_000, 50_000) + small[24:29]
-    bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
-    (root / "photos").mkdir(parents=True)
-    (root / "photos" / "good.png").write_bytes(photo((1, 2, 3)))
-    (root / "photos" / "empty.jpg").write_bytes(b"")
-    (root.parent / "secret.png").write_bytes(photo((1, 2, 3)))
-    return {
-        "good bytes": (photo((9, 9, 9)), None, None),
-        "good path": (None, "photos/good.png", None),
-        "none": (None, None, None),
-        "zero bytes": (b"", None, "0 bytes"),
-        "page": (b"\n<!DOCTYPE html><html>404</html>", None, "HTML"),
-        "noise": (b"\x00\x01\x02 no image", None, "not an image"),
-        "truncated": (photo((9, 9, 9))[:20], None, "not an image"),
-        "bomb": (bomb, None, "pixels"),
-        "empty file": (None, "photos/empty.jpg", "0 bytes"),
-        "lost": (None, "photos/lost.png", "no such image"),
-        "escape": (None, "../secret.png", "leaves the data folder"),
-        "absolute": (None, "/etc/passwd", "leaves the data folder"),
-    }
-
-
-def test_products_stay_without_photos_that_are_none(tmp_path: Path) -> None:
-    cases = broken_photos(tmp_path / "data")
-    products = pl.DataFrame(
-        {
-            "sku_id": list(cases),
-            "title": ["x"] * len(cases),
-            "image": [c[0] for c in cases.values()],
-            "image_path": [c[1] for c in cases.values()],
-        },
-        schema_overrides={"image": pl.Binary},
-    )
-    data = write(tmp_path / "data", {"products": products, "sales": GOOD["sales"]})
-    dataset = open_dataset(data, LENIENT, tmp_path / "quarantine")
-    rows = dict(dataset.tables["products"].select("sku_id", "image").collect().iter_rows())
-    assert {sku for sku, photos in rows.items() if photos} == {"good bytes", "good path"}
-    assert rows["good path"] == [photo((1, 2, 3))]
-    aside = pl.read_parquet(tmp_path / "quarantine" / "products.parquet")
-    assert set(aside["outcome"]) == {"emptied"}
-    reasons = {list(cases)[row]: reason for row, reason in aside.select("row", "reason").iter_rows()}
-    assert set(reasons) == {sku for sku, case in cases.items() if case[2]}
-    for sku, reason in reasons.items():
-        assert cases[sku][2] in reason
-
-
-def test_of_several_photos_the_good_ones_are_kept() -> None:
-    image = pl.Series("image", [[photo((1, 1, 1)), b"", photo((2, 2, 2))], None], dtype=pl.List(pl.Binary))
-    dataset = Dataset.of({**GOOD, "products": GOOD["products"].with_columns(image)}, LENIENT)
-    assert dataset.tables["products"].collect()["image"].to_list() == [[photo((1, 1, 1)), photo((2, 2, 2))], None]
-    assert [(p.check, p.outcome) for p in dataset.report.problems] == [("image", "emptied")]
-
-
-def test_a_bad_row_is_found_again_by_file_and_row(tmp_path: Path) -> None:
-    data = write(tmp_path / "data", GOOD)
-    other = with_value("sales", "units", -2.0)["sales"].with_columns(price=pl.lit(1.0))  # another schema, so another piece
-    write(data, {"sales": other}, "part-00001.parquet")
-    write(data, {"sales": other.with_columns(promo=pl.lit(40))}, "part-00002.parquet")
-    dataset = open_dataset(data, LENIENT, tmp_path / "quarantine")
-    aside = pl.read_parquet(tmp_path / "quarantine" / "sales.parquet")
-    assert aside.schema == QUARANTINE.schema
-    place = aside.select("file", "row", "field", "check", "value")
-    assert place.row(0) == ("sales/part-00001.parquet", 0, "units", "too low", "-2.0")
-    assert place.row(1) == ("sales/part-00002.parquet", 0, "units", "too low", "-2.0")
-    assert place.row(10) == ("sales/part-00002.parquet", 9, "promo", "too high", "40")
-    assert dataset.report.rows["sales"] == dataset.report.kept["sales"] + aside.height == 30
-    assert dataset.tables["sales"].collect().height == dataset.report.kept["sales"]
-
-
-def test_what_was_mended_leaves_the_quarantine(tmp_path: Path) -> None:
-    data = write(tmp_path / "data", with_value("sales", "units", -2.0))
-    open_dataset(data, LENIENT, tmp_path / "quarantine")
-    assert [p.name for p in (tmp_path / "quarantine").iterdir()] == ["sales.parquet"]
-    write(data, GOOD)
-    open_dataset(data, LENIENT, tmp_path / "quarantine")
-    assert not (tmp_path / "quarantine").exists()
-
-
-def test_bad_files_are_named_with_what_was_found_and_expected(tmp_path: Path) -> None:
-    data = write(tmp_path / "data", GOOD)
-    whole = (data / "sales" / "part-00000.parquet").read_bytes()
-    (data / "sales" / "empty.parquet").write_bytes(b"")
-    (data / "sales" / "page.parquet").write_bytes(b"<html>")
-    (data / "sales" / "truncated.parquet").write_bytes(whole[: len(whole) // 2])
-    write(data, {"sales": GOOD["sales"].drop("units")}, "no-units.parquet")
-    write(data, {"sales": GOOD["sales"].with_columns(date=pl.lit(20240101))}, "wrong-type.parquet")
-    write(data, {"sales": GOOD["sales"].clear()}, "no-rows.parquet")
-    report = check(data, LENIENT, tmp_path / "quarantine")
-    reasons = {p.file.removeprefix("sales/"): p.reason for p in report.problems}
-    assert reasons["empty.parquet"] == "empty file"
-    assert reasons["page.parquet"].startswith("not a readable Parquet file")
-    assert reasons["truncated.parquet"].startswith("not a readable Parquet file")
-    assert reasons["no-units.parquet"] == "column units is missing: found sku_id, date; expected sku_id, date, units"
-    assert reasons["wrong-type.parquet"] == "column date has type Int32, expected Date"
-    assert len(reasons) == 5
-    assert report.kept["sales"] == 10
-    assert set(pl.read_parquet(tmp_path / "quarantine" / "sales.parquet")["file"]) == {f"sales/{name}" for name in reasons}
-
-
-def test_a_file_with_damaged_pages_is_left_out_whole(tmp_path: Path) -> None:
-    data = write(tmp_path / "data", GOOD)
-    many = pl.concat([GOOD["sales"]] * 5000)
-    write(data, {"sales": many}, "damaged.parquet")
-    path = data / "sales" / "damaged.parquet"
-    content = bytearray(path.read_bytes())
-    content[30:70] = bytes(40)
-    path.write_bytes(content)
-    dataset = open_dataset(data, LENIENT)
-    assert [(p.file, p.check) for p in dataset.report.problems] == [("sales/damaged.parquet", "file")]
-    assert dataset.tables["sales"].collect().height == 10
 
 
 @pytest.mark.parametrize(

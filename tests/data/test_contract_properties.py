@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from plcp.data.contract import ContractConfig, check, open_dataset
 from plcp.tables import CONTRACT, DATE, FLOAT, STRING, Column, Table
-from tests.data.test_contract import GOOD, write
+from tests.data.shop_tables import GOOD, write
 
 TODAY = date(2024, 6, 1)
 TEXTS = st.one_of(st.sampled_from(["A", "B", "a", "", " ", "x" * 300]), st.none(), st.text(max_size=4))

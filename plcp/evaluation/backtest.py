@@ -1,0 +1,217 @@
+"""Honest figures from the past: forecasts made at past origins with nothing known from later, judged by what came.
+
+OUT/<model>/seed-<n>/{in_life,launch,events,stages}.parquet   the forecasts of all origins
+OUT/metrics.parquet, OUT/details.parquet                       a row per model; every figure by seed, origin and bucket
+OUT/.work/<origin>-<key>/                                      the data cut at an origin, and what each (model, seed) made of it
+"""
+
+import datetime as dt
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+import polars as pl
+from pydantic import Field
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from plcp.base import Config, ConfigError
+from plcp.console import errors
+from plcp.data import asof
+from plcp.data.contract import Dataset
+from plcp.data.prepared import PrepareConfig, Prepared, prepare
+from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig
+from plcp.evaluation.baselines.recent import Recent
+from plcp.evaluation.baselines.seasonal_naive import SeasonalNaive
+from plcp.evaluation.cases import Cases, Truth, Window, windows
+from plcp.evaluation.contestant import Contestant, Forecasts
+from plcp.evaluation.scoring import score
+from plcp.evaluation.trained import Trained
+from plcp.training.runs import TrainConfig
+
+SHOWN = {  # columns of metrics.parquet: track and metric
+    "in-life wql": ("in_life", "wql"),
+    "wape": ("in_life", "wape"),
+    "wape_total": ("in_life", "wape_total"),
+    "bias": ("in_life", "bias"),
+    "calibration_gap": ("in_life", "calibration_gap"),
+    "launch wql": ("launch", "wql"),
+    "end_4w AUC": ("end_4w", "auc"),
+    "end_8w AUC": ("end_8w", "auc"),
+    "end_12w AUC": ("end_12w", "auc"),
+    "new_peak AUC": ("new_peak_12w", "auc"),
+    "stage F1": ("stage", "macro_f1"),
+}
+
+
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+class BacktestConfig(Config):
+    """How the data is prepared and the contestants are made."""
+
+    prepare: PrepareConfig = Field(default_factory=lambda: PrepareConfig.model_validate({}))
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
+    lightgbm: LightGBMConfig = Field(default_factory=lambda: LightGBMConfig.model_validate({}))
+
+
+CONTESTANTS: dict[str, Callable[[BacktestConfig], Contestant]] = {
+    "plcp": lambda config: Trained(config.train),
+    "recent": lambda config: Recent(),
+    "seasonal_naive": lambda config: SeasonalNaive(),
+    "lightgbm": lambda config: LightGBM(config.lightgbm),
+}
+
+
+def backtest(
+    dataset: Dataset,
+    origins: Sequence[dt.date],
+    out: Path,
+    *,
+    models: Sequence[str],
+    seeds: Sequence[int] = (1,),
+    horizon: int = 12,
+    launch_horizon: int = 8,
+    launch_until: dt.date | None = None,
+    config: BacktestConfig | None = None,
+) -> pl.DataFrame:
+    """Forecast all cases at every origin by every model and seed, and judge them. Returns metrics.parquet: a row per model.
+
+    In life are products that sold within the 26 weeks before an origin; launches are those first sold between an origin and the next,
+    for the last origin before `launch_until` (unless given, as late as their first weeks are observed). What is finished is kept
+    and not made again. Raises ConfigError for an unknown model and for weeks outside the data.
+    """
+    config, work = config or BacktestConfig(), Path(out) / ".work"
+    contestants = {name: make_contestant(name, config) for name in dict.fromkeys(models)}
+    whole = kept(work / f"whole-{key(dataset.digest, config.prepare)}", dataset, config.prepare)
+    truth = Truth.of(whole)
+    asked = windows(truth.timeline, origins, horizon, launch_horizon, launch_until)
+    places = [Place(dataset, truth, window, horizon, launch_horizon, config.prepare, work) for window in asked]
+    runs = [Run(place, name, own, seed) for name, own in contestants.items() for seed in dict.fromkeys(seeds) for place in places]
+    with Progress(*COLUMNS, console=errors, transient=True, disable=not errors.is_terminal) as bars:
+        task = bars.add_task("backtest", total=len(runs))
+        for run in runs:
+            bars.update(task, description=f"{run.name} {run.place.origin} seed {run.seed}")
+            run.make()
+            bars.advance(task)
+    return report(runs, Path(out))
+
+
+@dataclass(frozen=True)
+class Place:
+    """An origin: its cases, and the data cut there."""
+
+    dataset: Dataset
+    truth: Truth
+    window: Window
+    horizon: int
+    launch_horizon: int
+    config: PrepareConfig
+    work: Path
+
+    @cached_property
+    def origin(self) -> dt.date:
+        return self.truth.timeline.date(self.window.origin)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Another one for other data, weeks or options."""
+        weeks = (self.window.until, self.horizon, self.launch_horizon)
+        return self.work / f"{self.origin}-{key(self.dataset.digest, weeks, self.config)}"
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        return kept(self.folder / "prepared", asof.cut(self.dataset, self.origin), self.config)
+
+    @cached_property
+    def cases(self) -> Cases:
+        in_life = [self.truth.skus[row] for row in self.truth.in_life(self.window.origin)]
+        launches = asof.launches(self.dataset, self.origin, self.truth.timeline.date(self.window.until))
+        return Cases(self.origin, in_life, self.horizon, launches, self.launch_horizon)
+
+    def score(self, forecasts: Forecasts) -> None:
+        """Raises ModelError where forecasts do not fit the cases."""
+        score(self.truth, [self.window], self.horizon, self.launch_horizon, forecasts)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model, one seed, one origin."""
+
+    place: Place
+    name: str
+    contestant: Contestant
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return self.place.folder / f"{self.name}-{key(self.contestant.config)}" / f"seed-{self.seed}"
+
+    @property
+    def forecasts(self) -> Path:
+        return self.folder / "forecasts"
+
+    def make(self) -> None:
+        """Unless it was finished before."""
+        if self.forecasts.exists():
+            return
+        work, aside = self.folder / "work", self.folder / ".forecasts.writing"
+        work.mkdir(parents=True, exist_ok=True)
+        made = self.contestant.forecast(self.place.prepared, self.place.cases, self.seed, work)
+        self.place.score(made)
+        shutil.rmtree(aside, ignore_errors=True)
+        made.write(aside)
+        aside.replace(self.forecasts)
+
+
+def make_contestant(name: str, config: BacktestConfig) -> Contestant:
+    """Raises ConfigError for a name that is none and where a model's packages are missing."""
+    if name not in CONTESTANTS:
+        near = get_close_matches(name, CONTESTANTS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(CONTESTANTS)}"
+        raise ConfigError(f"unknown model {name}: {hint}")
+    return CONTESTANTS[name](config)
+
+
+def key(*parts: object) -> str:
+    """A short name for whatever decides on a result."""
+    texts = [part.model_dump_json() if isinstance(part, Config) else str(part) for part in parts]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
+
+
+def kept(folder: Path, dataset: Dataset, config: PrepareConfig) -> Prepared:
+    return Prepared.open(folder) if folder.exists() else prepare(dataset, folder, config)
+
+
+def report(runs: list[Run], out: Path) -> pl.DataFrame:
+    """Write every (model, seed) over all origins, and what it is worth."""
+    found = []
+    for (name, seed), own in groupby(runs, lambda run: (run.name, run.seed)):
+        parts = list(own)
+        forecasts = Forecasts.concat([Forecasts.read(run.forecasts) for run in parts])
+        forecasts.write(out / name / f"seed-{seed}")
+        place = parts[0].place
+        figures = score(place.truth, [run.place.window for run in parts], place.horizon, place.launch_horizon, forecasts)
+        found.append(figures.select(pl.lit(name).alias("model"), pl.lit(seed).alias("seed"), pl.all()))
+    details = pl.concat(found)
+    table = summary(details)
+    for file, frame in (("details", details), ("metrics", table)):
+        aside = out / f".{file}.parquet.writing"
+        frame.write_parquet(aside)
+        aside.replace(out / f"{file}.parquet")
+    return table
+
+
+def summary(details: pl.DataFrame) -> pl.DataFrame:
+    """A row per model: the figures over all origins, as means over the seeds; null where nothing was judged."""
+    pooled = details.filter(pl.col("origin").is_null() & pl.col("bucket").is_null())
+    columns = [
+        pl.col("value").filter((pl.col("track") == track) & (pl.col("metric") == metric)).mean().alias(name)
+        for name, (track, metric) in SHOWN.items()
+    ]
+    return pooled.group_by("model", maintain_order=True).agg(pl.col("seed").n_unique().alias("seeds"), *columns)

@@ -1,0 +1,77 @@
+"""The product's own model as a contestant: trained at the origin, exported, and run as it is served."""
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from plcp.base import ConfigError, DataError
+from plcp.data.features import inputs
+from plcp.data.prepared import Prepared, announced
+from plcp.data.shards import Shard
+from plcp.evaluation.cases import END_WEEKS, Cases
+from plcp.evaluation.contestant import CURVE_SCHEMA, STAGE_SCHEMA, Forecasts, event_frame, rows_of
+from plcp.forecast.forecaster import Forecast, Forecaster, ForecasterConfig, without_broken_photos
+from plcp.training.export import export
+from plcp.training.loop import train
+from plcp.training.runs import VECTORS, TrainConfig
+
+
+class Trained:
+    """An interrupted training goes on where it stood. Raises ConfigError where the model's horizon is shorter than the cases'."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    def forecast(self, prepared: Prepared, cases: Cases, seed: int, work: Path) -> Forecasts:
+        horizon = max(cases.horizon, cases.launch_horizon)
+        if horizon > self.config.spec.horizon:
+            raise ConfigError(f"{horizon} weeks are asked for, the model forecasts {self.config.spec.horizon}: raise train.spec.horizon")
+        train(prepared.root, work / "run", self.config, seed)
+        model = export(work / "run", work / "model")
+        forecaster = Forecaster.load(model, ForecasterConfig(cache=work / "run" / VECTORS))
+        in_life = [forecast_some(forecaster, shard, cases) for shard in map(prepared.read, range(len(prepared.shards)))]
+        launch = forecast_launches(forecaster, prepared, cases)
+        return Forecasts(
+            in_life=pl.concat([curve(forecast, cases.horizon) for forecast in in_life]),
+            launch=curve(launch, cases.launch_horizon),
+            events=pl.concat([events(forecast, cases.origin) for forecast in in_life]),
+            stages=pl.concat([forecast.stage.select(STAGE_SCHEMA.names()) for forecast in in_life]),
+        )
+
+
+def forecast_some(forecaster: Forecaster, shard: Shard, cases: Cases) -> Forecast:
+    """The in-life cases of a shard."""
+    held = pl.Series(shard.sku_id, dtype=pl.String)
+    rows = held.is_in(cases.in_life).arg_true().to_numpy().astype(np.int64)
+    return forecast_rows(forecaster, shard, rows, cases.origin, [cases.origin] * len(rows))
+
+
+def forecast_launches(forecaster: Forecaster, prepared: Prepared, cases: Cases) -> Forecast:
+    shard = announced(cases.launches.drop("start"), prepared) if not len(cases.launches) else announced(cases.launches, prepared)
+    rows = rows_of(shard.sku_id, cases.launches["sku_id"].to_list())
+    return forecast_rows(forecaster, shard, rows, cases.origin, cases.launches["start"].to_list())
+
+
+def forecast_rows(forecaster: Forecaster, shard: Shard, rows: np.ndarray, origin: dt.date, starts: list[dt.date]) -> Forecast:
+    """Some products of a shard from their starts on; a photo that turns out to be broken counts as missing."""
+    first = np.array([shard.timeline.index(start) for start in starts], np.int64)
+    arrays = inputs(shard, rows, np.full(len(rows), shard.timeline.index(origin)), first, forecaster.spec)
+    skus = [shard.sku_id[row] for row in rows]
+    try:
+        return forecaster.forecast(arrays, skus, origin, starts)
+    except DataError:
+        return forecaster.forecast(without_broken_photos(arrays), skus, origin, starts)
+
+
+def curve(forecast: Forecast, horizon: int) -> pl.DataFrame:
+    """The first weeks of every case's curve."""
+    step = pl.int_range(pl.len()).over("sku_id")
+    return forecast.curve.filter(step < horizon).select(CURVE_SCHEMA.names())
+
+
+def events(forecast: Forecast, origin: dt.date) -> pl.DataFrame:
+    ends = forecast.events.filter(pl.col("event") == "end")
+    p_end = ends.select(f"p_{weeks}w" for weeks in END_WEEKS).to_numpy()
+    return event_frame(ends["sku_id"].to_list(), origin, p_end, forecast.p_new_peak_12w)

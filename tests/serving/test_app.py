@@ -1,0 +1,135 @@
+"""The application on a real Ray cluster: Online on a real port, Catalog over its handle."""
+
+import logging
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import ray
+from ray import serve
+
+from plcp import tables
+from plcp.base import ConfigError, ModelError
+from plcp.client import Client, ClientError
+from plcp.forecast.catalog import CatalogConfig, score
+from plcp.forecast.replicas import APP
+from plcp.serving.app import Application, serving
+from tests.serving.conftest import Shop
+
+pytestmark = pytest.mark.system
+TOKEN = "a token of the tests' own"
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        ray.init("local", num_cpus=2, include_dashboard=False, _temp_dir=folder, log_to_driver=False, logging_level=logging.ERROR)
+        yield
+        ray.shutdown()
+
+
+def application(shop: Shop, **options: object) -> Application:
+    return Application.model_validate({"model": shop.model, "prepared": shop.prepared, "scores": shop.scores, **options})
+
+
+@pytest.fixture(scope="module")
+def url(shop: Shop, cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    token_file = tmp_path_factory.mktemp("token") / "token"
+    token_file.write_text(TOKEN)
+    with serving(application(shop, port=free_port(), token_file=token_file, max_queued=4, batch_rows=8, threads=1)) as url:
+        yield url
+
+
+def test_the_endpoint_answers_with_the_numbers_of_the_weekly_table(url: str, shop: Shop) -> None:
+    weekly = tables.read(tables.CURVE, shop.run.root).sort("sku_id", "week")
+    with Client(url, TOKEN) as client:
+        curve = client.score([f"P{i:03d}" for i in range(24)]).curve
+        assert client.model()["run"] == shop.run.root.name
+    np.testing.assert_allclose(
+        curve.select("mean", *tables.QUANTILES).to_numpy(), weekly.select("mean", *tables.QUANTILES).to_numpy(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_without_the_token_there_is_no_answer(url: str) -> None:
+    assert httpx.get(f"{url}/v1/model").status_code == 401
+    with Client(url, "another token than that") as client, pytest.raises(ClientError, match="401"):
+        client.score(["P001"])
+
+
+def test_the_catalog_deployment_of_the_same_application_scores_a_catalog_and_goes_back_to_nothing(
+    url: str, shop: Shop, tmp_path: Path
+) -> None:
+    assert replicas_of("Catalog") == 0
+    config = CatalogConfig.model_validate({"replica": {"threads": 2}})
+    result = score(shop.model, shop.prepared, tmp_path, config)
+    assert result.run.name == shop.run.root.name
+    assert {p.name: p.read_bytes() for p in (result.run / "curve").iterdir()} == {
+        p.name: p.read_bytes() for p in (shop.run.root / "curve").iterdir()
+    }
+    assert list(serve.status().applications) == [APP], "the run used the application that was there"
+    assert httpx.get(f"{url}/readyz").status_code == 200
+
+
+def replicas_of(deployment: str) -> int:
+    return sum(serve.status().applications[APP].deployments[deployment].replica_states.values())
+
+
+def test_requests_beyond_the_queue_are_told_to_come_back_and_a_client_does(url: str) -> None:
+    everything = {"sku_ids": [f"P{i % 24:03d}" for i in range(160)]}
+
+    def ask(_: int) -> httpx.Response:
+        return httpx.post(f"{url}/v1/score", json=everything, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=120)
+
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(ask, range(40)))
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert refused
+    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+    assert {answer.status_code for answer in answers} == {200, 503}
+
+
+def test_only_this_machine_is_listened_to(url: str) -> None:
+    own = ray.util.get_node_ip_address()
+    if own.startswith("127."):
+        pytest.skip("this machine has no address of its own")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url.replace("127.0.0.1", own) + "/healthz")
+
+
+def test_another_host_without_a_token_is_refused(shop: Shop) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"host 0\.0\.0\.0: other machines could reach this server, so it needs a token"),
+        serving(
+            application(shop, host="0.0.0.0", port=free_port())  # noqa: S104
+        ),
+    ):
+        pass
+
+
+def test_a_second_address_on_the_same_cluster_is_refused(url: str, shop: Shop) -> None:
+    with pytest.raises(ConfigError, match=r"listens on 127\.0\.0\.1"), serving(application(shop, port=free_port())):
+        pass
+
+
+def test_a_model_that_is_damaged_is_named(url: str, shop: Shop, tmp_path: Path) -> None:
+    model = shutil.copytree(shop.model, tmp_path / "model")
+    (model / "model.safetensors").write_bytes(b"")
+    port = httpx.URL(url).port
+    with (
+        pytest.raises(ModelError, match=r"model\.safetensors: its SHA-256 is not the one"),
+        serving(application(shop, model=model, port=port)),
+    ):
+        pass
+    assert httpx.get(f"{url}/readyz").status_code == 200, "what was served before still is"

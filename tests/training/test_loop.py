@@ -1,0 +1,137 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+from safetensors.torch import load_file
+
+from plcp.base import ConfigError, ModelError
+from plcp.data.prepared import Prepared
+from plcp.forecast.forecaster import Forecaster
+from plcp.tables import QUANTILES
+from plcp.training import checkpoint, progress
+from plcp.training.cluster import TrainingError
+from plcp.training.export import export
+from plcp.training.loop import train
+from plcp.training.runs import TrainConfig
+from tests.training.conftest import lines_of
+
+pytestmark = pytest.mark.system
+SEED = 3
+DRIVER = """
+import sys
+from pathlib import Path
+from plcp.training.loop import TrainConfig, train
+train(Path(sys.argv[1]), Path(sys.argv[2]), TrainConfig.model_validate_json(sys.argv[3]), int(sys.argv[4]))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_left() -> Iterator[None]:
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared: Prepared, options: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed") / "R"
+    train(prepared.root, run, options, SEED)
+    return run
+
+
+def signalled(prepared: Prepared, run: Path, options: TrainConfig, sign: signal.Signals, step: int) -> subprocess.CompletedProcess[str]:
+    """Train in a process of its own that gets a signal once it has taken `step` steps."""
+    command = [sys.executable, "-c", DRIVER, str(prepared.root), str(run), options.model_dump_json(), str(SEED)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        while driver.poll() is None and max((line["step"] for line in progress.read(run / progress.METRICS)), default=0) < step:
+            time.sleep(0.02)
+        driver.send_signal(sign)
+        assert driver.stderr is not None
+        return subprocess.CompletedProcess(command, driver.wait(), stderr=driver.stderr.read())
+
+
+def test_two_workers_learn_and_keep_the_best_and_the_last_checkpoint(undisturbed: Path, options: TrainConfig) -> None:
+    result = json.loads((undisturbed / "result.json").read_text())
+    losses = {line["step"]: line["validation_loss"] for line in lines_of(undisturbed) if "validation_loss" in line}
+    assert list(losses) == [4, 8, 12]
+    assert result["steps"] == 12
+    assert result["skipped"] == 0
+    assert result["best_step"] == min(losses, key=lambda step: losses[step])
+    assert result["validation"]["loss"] == min(losses.values()) < losses[4]
+    kept = {json.loads(path.read_text())["step"] for path in undisturbed.glob("checkpoints/*/state.json")}
+    assert kept == {result["best_step"], 12}
+    folder, state = checkpoint.best(undisturbed)
+    assert state.loader["step"] + state.loader["epoch"] > 0
+    assert state.learning_rate == options.engine.rate(result["best_step"] - 1, 12)
+    assert len(list(folder.glob("engine/*optim_states.pt"))) == 2
+
+
+def test_a_run_killed_and_interrupted_ends_with_the_same_numbers_and_weights(
+    prepared: Prepared, options: TrainConfig, undisturbed: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "R"
+    killed = signalled(prepared, run, options, signal.SIGKILL, 5)
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoint.last(run).step == 4
+    stopped = signalled(prepared, run, options, signal.SIGINT, 9)
+    assert stopped.returncode != 0
+    assert "KeyboardInterrupt" in stopped.stderr
+    assert checkpoint.last(run).step == 8
+    train(prepared.root, run, options, SEED)
+    assert lines_of(run) == lines_of(undisturbed)
+    (folder, _), (expected, _) = checkpoint.best(run), checkpoint.best(undisturbed)
+    weights, same = load_file(folder / checkpoint.WEIGHTS), load_file(expected / checkpoint.WEIGHTS)
+    assert weights.keys() == same.keys()
+    assert all(torch.equal(weights[name], same[name]) for name in same)
+
+
+def test_a_finished_run_is_returned_and_one_with_other_options_is_refused(
+    prepared: Prepared, options: TrainConfig, undisturbed: Path
+) -> None:
+    started = time.monotonic()
+    assert train(prepared.root, undisturbed, options, SEED).best_step > 0
+    assert time.monotonic() - started < 2
+    with pytest.raises(ConfigError, match="steps 12, not 13"):
+        train(prepared.root, undisturbed, options.model_copy(update={"steps": 13}), SEED)
+
+
+def test_an_export_forecasts_with_the_best_weights_and_calibrated_quantiles(prepared: Prepared, undisturbed: Path, tmp_path: Path) -> None:
+    forecaster = Forecaster.load(export(undisturbed, tmp_path / "M"))
+    folder, _ = checkpoint.best(undisturbed)
+    learnt = forecaster.artifact.model.state_dict()
+    for name, value in load_file(folder / checkpoint.WEIGHTS).items():
+        assert torch.equal(learnt[name], value), name
+    assert np.any(forecaster.artifact.calibration.shift != 0)
+    forecast, skipped = forecaster.forecast_shard(prepared.read(0), prepared.origin)
+    assert len(forecast.curve) == (7 - len(skipped)) * 8
+    quantiles = forecast.curve.select(QUANTILES).to_numpy()
+    assert (np.diff(quantiles, axis=1) >= 0).all()
+    with pytest.raises(ModelError, match=r"config\.json"):
+        export(tmp_path, tmp_path / "none")
+
+
+def test_a_loss_that_is_not_finite_is_left_out_counted_and_ends_the_run_with_the_products_named(
+    prepared: Prepared, options: TrainConfig, tmp_path: Path
+) -> None:
+    wild = options.model_copy(
+        update={"max_skipped": 2, "engine": options.engine.model_copy(update={"learning_rate": 1e30, "zero_stage": 1})}
+    )
+    with pytest.raises(TrainingError, match=r"not finite, for the 3th time.*Products in the batch: P\d+"):
+        train(prepared.root, tmp_path / "R", wild, SEED)
+    told = [line for line in lines_of(tmp_path / "R") if "not_finite" in line]
+    assert [line["skipped"] for line in told] == [1, 2, 3]
+    assert all(line["sku_id"] for line in told)
+
+
+def test_no_worker_outlives_its_run() -> None:
+    ray.shutdown()
+    left = subprocess.run(["ps", "-o", "ppid=,args=", "-e"], capture_output=True, text=True, check=True).stdout
+    assert not [line for line in left.splitlines() if line.split()[0] == str(os.getpid()) and "ray::" in line]

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from plcp.training import progress
+from plcp.training.progress import METRICS, MetricsLog, Window
+
+
+def test_a_continued_log_drops_what_a_killed_run_wrote_beyond_its_checkpoint(tmp_path: Path) -> None:
+    first = MetricsLog(tmp_path, 0, write=True)
+    for step in (1, 2, 3):
+        first.write(step, loss=float(step))
+    first.close()
+    with (tmp_path / METRICS).open("a") as file:
+        file.write('{"step": 4, "lo')  # killed while it wrote
+    again = MetricsLog(tmp_path, 2, write=True)
+    again.write(3, loss=30.0)
+    again.close()
+    assert [(line["step"], line["loss"]) for line in progress.read(tmp_path / METRICS)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+    assert list((tmp_path / progress.TENSORBOARD).glob("events.*"))
+
+
+def test_only_the_writing_worker_writes(tmp_path: Path) -> None:
+    silent = MetricsLog(tmp_path, 0, write=False)
+    silent.write(1, loss=1.0)
+    silent.close()
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_window_means_over_cases_and_leaves_out_what_is_not_finite() -> None:
+    window = Window(torch.device("cpu"))
+    window.add({"loss": torch.tensor(1.0)}, torch.ones(3))
+    window.add({"loss": torch.tensor(5.0)}, torch.tensor([1.0, 0.0]))
+    window.add({"loss": torch.tensor(torch.nan)}, torch.ones(7))
+    line = window.close()
+    assert line["loss"] == pytest.approx((3 * 1 + 5) / 4)
+    window.add({"loss": torch.tensor(2.0)}, torch.ones(1))
+    assert window.means() == {"loss": 2.0}
+
+
+def test_a_line_for_people_says_where_the_run_stands() -> None:
+    lines = [
+        {"step": 10, "loss": 1.0, "cases_per_second": 512.0, "skipped": 0},
+        {"step": 10, "validation_loss": 0.9, "best_loss": 0.8},
+        {"step": 20, "loss": 0.7, "cases_per_second": 500.0, "skipped": 2},
+    ]
+    assert progress.describe(lines) == "loss 0.7000, validation 0.9000, best 0.8000, 500 cases/s, 2 steps skipped"

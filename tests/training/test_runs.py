@@ -1,0 +1,37 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from plcp.base import ConfigError, ModelError
+from plcp.data.prepared import Prepared
+from plcp.model.preprocess import Preprocessor
+from plcp.training.runs import CONFIG, PREPROCESSOR, Run, TrainConfig
+
+
+def test_a_folder_keeps_to_the_run_it_was_begun_with(prepared: Prepared, options: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path / "R", prepared, options, seed=1)
+    run.begin()
+    run.begin()
+    assert Run.open(tmp_path / "R") == run
+    assert Preprocessor.load(tmp_path / "R" / PREPROCESSOR).vocabulary > 200
+    other = options.model_copy(update={"engine": options.engine.model_copy(update={"zero_stage": 1})})
+    with pytest.raises(ConfigError, match=r"config\.engine\.zero_stage 3, not 1"):
+        replace(run, config=other).begin()
+    with pytest.raises(ConfigError, match="seed 1, not 2"):
+        replace(run, seed=2).begin()
+    with pytest.raises(ConfigError, match="data"):
+        replace(run, data=replace(prepared, digest="another")).begin()
+
+
+def test_starting_anew_removes_the_run_and_nothing_else(prepared: Prepared, options: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path, prepared, options, seed=1)
+    (tmp_path / "notes.txt").write_text("mine")
+    run.begin()
+    run.forget()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=CONFIG):
+        Run.open(tmp_path)

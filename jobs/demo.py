@@ -4,24 +4,26 @@ make demo                 a simulated shop, into demo/
 make demo DATA=FILE       Online Retail II (spreadsheet, CSV or Parquet), into demo-<name>/
 """
 
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plcp.cli import job
+from plcp.command import job
 
 if TYPE_CHECKING:
     from plcp.config import Settings
 
-BASELINES = ("recent", "lightgbm")
-HORIZON = 12
+MODELS = ("plcp", "recent", "lightgbm")
+HORIZON = 12  # weeks
 
 
 def demo(
     settings: "Settings",
-    data: Annotated[Path | None, typer.Option(metavar="FILE", help="Online Retail II in place of a simulated shop.", show_default=False)] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Online Retail II in place of a simulated shop.", show_default=False)
+    ] = None,
 ) -> None:
     """Import or simulate, check, prepare, train, export, backtest, score, decide, report."""
     from plcp.console import Story, show_table
@@ -67,7 +69,12 @@ def demo(
 
     with story.step("backtest") as say:
         origin = prepared.origin - timedelta(weeks=HORIZON)
-        ...
+        metrics = backtest(
+            dataset, [origin], out / "backtest", models=MODELS, seeds=[settings.seed], horizon=HORIZON, config=settings.backtest
+        )
+        losses = ", ".join(f"{model} {loss:.3f}" for model, loss in metrics.select("model", "in-life wql").iter_rows())
+        show_table(metrics.select("model", "in-life wql", "wape_total", "launch wql", "end_8w AUC", "stage F1"))
+        say(f"at {origin}, {HORIZON} weeks ahead, quantile loss: {losses}")
 
     with story.step("score") as say:
         scored = score(model, prepared.root, out / "scores", settings.score)
@@ -78,7 +85,7 @@ def demo(
         say(f"{len(decisions):,} decisions for {decisions['sku_id'].n_unique():,} SKUs")
 
     with story.step("report") as say:
-        report = write_report(out / "report.html", scored.run, prepared, out)
+        report = write_report(out / "report.html", scored.run, prepared, out, out / "backtest" / "metrics.parquet")
         say(f"{report}")
 
     story.end(f"plcp serve {model} --prepared {prepared.root} --scores {out / 'scores'}")

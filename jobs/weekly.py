@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plcp.cli import AsOf, Data, Out, job
+from plcp.command import AsOf, Data, Out, job
 
 if TYPE_CHECKING:
     from plcp.config import Settings

@@ -14,7 +14,7 @@ import httpx
 import polars as pl
 import pytest
 
-from plcp import cli
+from plcp import cli, command
 from plcp.data.prepared import Prepared
 from tests.forecast.shop import made
 
@@ -147,7 +147,7 @@ def test_every_token_is_new_and_long(plcp: Callable[..., Ended]) -> None:
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["weekly"])
     with pytest.raises(SystemExit) as left:
-        cli.job(lambda settings: os.kill(os.getpid(), signal.SIGINT))
+        command.job(lambda settings: os.kill(os.getpid(), signal.SIGINT))
     assert left.value.code == 130
     assert "run the same command again to continue" in capfd.readouterr().err
 
@@ -158,7 +158,7 @@ def test_serve_answers_on_this_machine_until_it_is_told_to_stop(tmp_path: Path) 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [PLCP, "serve", shop.model, "--prepared", shop.prepared, "--port", str(port)]
+    command = list(map(str, (PLCP, "serve", shop.model, "--prepared", shop.prepared, "--port", port)))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout
         assert server.stdout.readline() == f"serving on http://127.0.0.1:{port} until Ctrl-C\n"

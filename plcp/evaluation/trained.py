@@ -11,7 +11,7 @@ from plcp.data.features import inputs
 from plcp.data.prepared import Prepared, announced
 from plcp.data.shards import Shard
 from plcp.evaluation.cases import END_WEEKS, Cases
-from plcp.evaluation.contestant import CURVE_SCHEMA, STAGE_SCHEMA, Forecasts, event_frame, rows_of
+from plcp.evaluation.contestant import CURVE_SCHEMA, EVENT_SCHEMA, STAGE_SCHEMA, Forecasts, event_frame, rows_of
 from plcp.forecast.forecaster import Forecast, Forecaster, ForecasterConfig, without_broken_photos
 from plcp.training.export import export
 from plcp.training.loop import train
@@ -31,27 +31,28 @@ class Trained:
         train(prepared.root, work / "run", self.config, seed)
         model = export(work / "run", work / "model")
         forecaster = Forecaster.load(model, ForecasterConfig(cache=work / "run" / VECTORS))
-        in_life = [forecast_some(forecaster, shard, cases) for shard in map(prepared.read, range(len(prepared.shards)))]
-        launch = forecast_launches(forecaster, prepared, cases)
+        shards = map(prepared.read, range(len(prepared.shards)))
+        in_life = [part for shard in shards if (part := forecast_in_life(forecaster, shard, cases)) is not None]
         return Forecasts(
-            in_life=pl.concat([curve(forecast, cases.horizon) for forecast in in_life]),
-            launch=curve(launch, cases.launch_horizon),
-            events=pl.concat([events(forecast, cases.origin) for forecast in in_life]),
-            stages=pl.concat([forecast.stage.select(STAGE_SCHEMA.names()) for forecast in in_life]),
+            in_life=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *(curve(part, cases.horizon) for part in in_life)]),
+            launch=launches(forecaster, prepared, cases),
+            events=pl.concat([pl.DataFrame(schema=EVENT_SCHEMA), *(events(part, cases.origin) for part in in_life)]),
+            stages=pl.concat([pl.DataFrame(schema=STAGE_SCHEMA), *(part.stage.select(STAGE_SCHEMA.names()) for part in in_life)]),
         )
 
 
-def forecast_some(forecaster: Forecaster, shard: Shard, cases: Cases) -> Forecast:
-    """The in-life cases of a shard."""
-    held = pl.Series(shard.sku_id, dtype=pl.String)
-    rows = held.is_in(cases.in_life).arg_true().to_numpy().astype(np.int64)
-    return forecast_rows(forecaster, shard, rows, cases.origin, [cases.origin] * len(rows))
+def forecast_in_life(forecaster: Forecaster, shard: Shard, cases: Cases) -> Forecast | None:
+    """The in-life cases of a shard; None where it holds none."""
+    rows = pl.Series(shard.sku_id, dtype=pl.String).is_in(cases.in_life).arg_true().to_numpy().astype(np.int64)
+    return forecast_rows(forecaster, shard, rows, cases.origin, [cases.origin] * len(rows)) if len(rows) else None
 
 
-def forecast_launches(forecaster: Forecaster, prepared: Prepared, cases: Cases) -> Forecast:
-    shard = announced(cases.launches.drop("start"), prepared) if not len(cases.launches) else announced(cases.launches, prepared)
+def launches(forecaster: Forecaster, prepared: Prepared, cases: Cases) -> pl.DataFrame:
+    if not len(cases.launches):
+        return pl.DataFrame(schema=CURVE_SCHEMA)
+    shard = announced(cases.launches, prepared)
     rows = rows_of(shard.sku_id, cases.launches["sku_id"].to_list())
-    return forecast_rows(forecaster, shard, rows, cases.origin, cases.launches["start"].to_list())
+    return curve(forecast_rows(forecaster, shard, rows, cases.origin, cases.launches["start"].to_list()), cases.launch_horizon)
 
 
 def forecast_rows(forecaster: Forecaster, shard: Shard, rows: np.ndarray, origin: dt.date, starts: list[dt.date]) -> Forecast:

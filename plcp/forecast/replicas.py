@@ -74,6 +74,7 @@ def catalog_deployment(config: ReplicaConfig, beside: float = 0) -> serve.Deploy
     return serve.deployment(
         name="Catalog",
         max_ongoing_requests=ONGOING,
+        graceful_shutdown_wait_loop_s=0.2,
         ray_actor_options={"num_cpus": cpus(config, beside), "num_gpus": config.gpus},
         autoscaling_config={
             "min_replicas": 0,
@@ -107,7 +108,7 @@ def catalog(config: ReplicaConfig, run_id: str) -> Iterator[tuple[DeploymentHand
     On the cluster at hand (RAY_ADDRESS, as under `ray job submit`, or `ray start` on this machine) it is that of the running
     application or, where none runs, one of this run alone that goes when the run ends. Without a cluster, a local Ray is started.
     """
-    with cluster() as own:
+    with cluster():
         start_serve(proxy_location="Disabled")  # has no effect where Serve runs already
         running = serve.status().applications.get(APP)
         if running and running.status == ApplicationStatus.RUNNING and "Catalog" in running.deployments:
@@ -118,8 +119,7 @@ def catalog(config: ReplicaConfig, run_id: str) -> Iterator[tuple[DeploymentHand
         try:
             yield serve.get_deployment_handle("Catalog", name), replicas
         finally:
-            if not own:
-                remove(name)
+            remove(name)
 
 
 def remove(application: str) -> None:
@@ -137,14 +137,16 @@ def start_serve(**options: Any) -> None:
 
 
 @contextmanager
-def cluster() -> Iterator[bool]:
-    """The Ray cluster at hand, or a local one for as long as the block lasts; says whether it is such an own one."""
-    if ray.is_initialized():
-        yield False
-        return
-    ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    try:
+def cluster() -> Iterator[None]:
+    """The Ray cluster at hand, or a local one for as long as the block lasts."""
+    own = False
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
         node = ray._private.worker._global_node  # no public call tells whether init found a cluster or started one
-        yield node is not None and node.is_head()
+        own = node is not None and node.is_head()
+    try:
+        yield
     finally:
-        ray.shutdown()
+        if own:
+            serve.shutdown()  # or its handles, still listening, would have Ray start anew
+            ray.shutdown()

@@ -107,7 +107,7 @@ def serving(config: Application) -> Iterator[str]:
     Raises ConfigError where others could reach it without a token, or where Serve listens elsewhere already.
     """
     require_token_beyond_loopback(config.host, read_token(config.token_file))
-    with cluster() as own:
+    with cluster():
         start_serve(proxy_location="HeadOnly", http_options={"host": config.host, "port": config.port})
         host, port = listens()
         if (host, port) != (config.host, config.port):
@@ -119,8 +119,7 @@ def serving(config: Application) -> Iterator[str]:
         try:
             yield f"http://{config.host}:{config.port}"
         finally:
-            if not own:
-                remove(APP)
+            remove(APP)
 
 
 def deploy(application: serve.Application) -> None:

@@ -2,7 +2,7 @@
 
 engine/              DeepSpeed's files of all workers (pickles: keep them where nobody else can write)
 state.json           step, epoch and place in it, learning rate, losses, best so far
-weights.safetensors  the whole model in fp32, wherever its validation loss was the lowest so far
+weights.safetensors  the whole model in fp32, wherever its score was the lowest so far
 """
 
 import json
@@ -20,7 +20,7 @@ from plcp.training.engine import Engine
 
 FOLDER = "checkpoints"  # below a run
 STATE, WEIGHTS = "state.json", "weights.safetensors"
-SCORE = "validation_loss"
+SCORE = "score"
 
 T = TypeVar("T")
 
@@ -33,23 +33,25 @@ class State:
     learning_rate: float = 0.0  # of the last step
     loader: dict[str, int] = field(default_factory=dict)  # CaseLoader.state
     validation: dict[str, float] = field(default_factory=dict)  # losses at this step
-    best_loss: float | None = None
+    score: float | None = None  # the one of them that decides
+    best_score: float | None = None
     best_step: int = 0
     stale: int = 0  # validations since the best
     skipped: int = 0  # steps not taken, because their loss or gradient was not finite
 
-    def judge(self, validation: dict[str, float]) -> bool:
-        """Take note of a validation; whether none before had a lower loss."""
-        self.validation, loss = validation, validation["loss"]
-        if self.best_loss is None or loss < self.best_loss:
-            self.best_loss, self.best_step, self.stale = loss, self.step, 0
+    def judge(self, validation: dict[str, float], select: str) -> bool:
+        """Take note of a validation; whether no loss `select` before was lower."""
+        self.validation, self.score = validation, validation[select]
+        if self.best_score is None or self.score < self.best_score:
+            self.best_score, self.best_step, self.stale = self.score, self.step, 0
             return True
         self.stale += 1
-        return loss == self.best_loss
+        return self.score == self.best_score
 
     @property
-    def metrics(self) -> dict[str, float]:
-        return {f"validation_{name}": value for name, value in self.validation.items()}
+    def metrics(self) -> dict[str, float | None]:
+        losses = {f"validation_{name}": value for name, value in self.validation.items()}
+        return {SCORE: self.score, "best_score": self.best_score, **losses}
 
 
 def save(engine: Engine, state: State, best: bool) -> None:
@@ -84,7 +86,7 @@ def last(run: Path) -> State:
 
 
 def best(run: Path) -> tuple[Path, State]:
-    """Folder and state of the run's checkpoint with the lowest validation loss. Raises ModelError where there is none."""
+    """Folder and state of the run's checkpoint with the lowest score. Raises ModelError where there is none."""
     folder = Path(_found(run, _result(run).get_best_checkpoint(SCORE, "min")).path)
     return folder, _state(folder)
 

@@ -71,8 +71,8 @@ def worker(run: Run, threads: int) -> None:
         if due or state.step % config.log_every == 0:
             log.write(state.step, epoch=loader.epoch, learning_rate=state.learning_rate, skipped=state.skipped, **window.close())
         if due:
-            best = state.judge(validate(engine, task, validation))
-            log.write(state.step, best_loss=state.best_loss, **state.metrics)
+            best = state.judge(validate(engine, task, validation), config.select)
+            log.write(state.step, **state.metrics)
             checkpoint.save(engine, state, best)
     log.close()
 

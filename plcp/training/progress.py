@@ -140,7 +140,7 @@ def describe(lines: list[dict[str, Any]]) -> str:
     latest: dict[str, Any] = {}
     for line in lines:
         latest.update(line)
-    shown = (("loss", "loss", ".4f"), ("validation_loss", "validation", ".4f"), ("best_loss", "best", ".4f"))
+    shown = (("loss", "loss", ".4f"), ("score", "validation", ".4f"), ("best_score", "best", ".4f"))
     parts = [f"{label} {latest[name]:{form}}" for name, label, form in shown if name in latest]
     if "cases_per_second" in latest:
         parts.append(f"{latest['cases_per_second']:.0f} cases/s")

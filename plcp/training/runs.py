@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -44,7 +44,10 @@ class TrainConfig(Config):
     steps: int = Field(2000, ge=1, description="at most; see patience")
     validate_every: int = Field(100, ge=1, description="steps between validations, each of which leaves a checkpoint")
     validation_cases: int = Field(16384, ge=1, description="cases looked at in a validation at most")
-    patience: int = Field(5, ge=1, description="validations without a lower loss after which training stops")
+    select: Literal["loss", "quantiles", "mean", "hazard", "stage", "new_peak"] = Field(
+        "quantiles", description="the validation loss by which the best weights are known: the total, or one head's"
+    )
+    patience: int = Field(5, ge=1, description="validations without a lower one after which training stops")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     max_skipped: int = Field(20, ge=0, description="steps left out, because loss or gradient is not finite, before training stops")
 

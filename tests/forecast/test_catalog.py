@@ -56,6 +56,7 @@ def cluster() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         ray.init("local", num_cpus=2, include_dashboard=False, _temp_dir=folder, log_to_driver=False, logging_level=logging.ERROR)
         yield
+        serve.shutdown()
         ray.shutdown()
 
 

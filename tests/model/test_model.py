@@ -27,9 +27,10 @@ def build(preprocessor: Preprocessor, seed: int = 0, **given: object) -> LifeCyc
 
 
 def rough(model: LifeCycleModel) -> LifeCycleModel:
-    """Heads that start at zero made random, so that outputs depend on every input."""
-    for head in (model.curve, model.events, model.stages):
-        torch.nn.init.normal_(head.out.weight, std=0.2)
+    """Layers that start at zero made random, so that outputs depend on every input."""
+    for parameter in model.parameters():
+        if parameter.ndim == 2 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
     return model.eval()
 
 
@@ -117,6 +118,21 @@ def test_it_learns(preprocessor: Preprocessor) -> None:
         optimizer.step()
         totals.append(float(total.detach()))
     assert average(totals[-5:]) < 0.7 * average(totals[:3])
+
+
+def test_a_feature_never_seen_at_work_says_nothing_when_it_comes(preprocessor: Preprocessor) -> None:
+    """A shop in its first year teaches nothing of last year's weeks, nor its spring of the weeks before Christmas."""
+    model, batch = build(preprocessor).train(), whole(preprocessor) | tensors(targets())
+    batch["calendar_future"][..., 2] = 0
+    batch["calendar_history"][..., 2] = 0
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss(model(batch), batch, LossConfig())[0].backward()
+        optimizer.step()
+    before = model.eval()(batch)["quantiles"]
+    batch["calendar_future"][..., 2] = 1
+    assert torch.equal(model(batch)["quantiles"], before)
 
 
 def average(values: list[float]) -> float:

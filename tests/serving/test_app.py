@@ -37,6 +37,7 @@ def cluster() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         ray.init("local", num_cpus=2, include_dashboard=False, _temp_dir=folder, log_to_driver=False, logging_level=logging.ERROR)
         yield
+        serve.shutdown()
         ray.shutdown()
 
 
@@ -68,7 +69,7 @@ def test_without_the_token_there_is_no_answer(url: str) -> None:
         client.score(["P001"])
 
 
-def test_the_catalog_deployment_of_the_same_application_scores_a_catalog_and_goes_back_to_nothing(
+def test_the_catalog_deployment_of_the_same_application_scores_a_catalog(
     url: str, shop: Shop, tmp_path: Path
 ) -> None:
     assert replicas_of("Catalog") == 0

@@ -7,14 +7,14 @@ from plcp.training import checkpoint
 from plcp.training.checkpoint import State
 
 
-def test_the_lowest_validation_loss_is_the_best_and_the_others_are_counted() -> None:
+def test_the_lowest_of_the_chosen_loss_is_the_best_and_the_others_are_counted() -> None:
     state, judged = State(), []
     for step, loss in enumerate([3.0, 2.0, 2.5, 2.0, 2.1, 1.0], 1):
         state.step = step
-        judged.append((state.judge({"loss": loss}), state.best_step, state.stale))
+        judged.append((state.judge({"loss": 1.0, "quantiles": loss}, "quantiles"), state.best_step, state.stale))
     # an equal loss may be kept as the best one, so its weights are wanted; but it is no progress
     assert judged == [(True, 1, 0), (True, 2, 0), (False, 2, 1), (True, 2, 2), (False, 2, 3), (True, 6, 0)]
-    assert state.metrics == {"validation_loss": 1.0}
+    assert state.metrics == {"score": 1.0, "best_score": 1.0, "validation_loss": 1.0, "validation_quantiles": 1.0}
 
 
 def test_a_folder_without_a_checkpoint_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -60,12 +59,12 @@ def signalled(prepared: Prepared, run: Path, options: TrainConfig, sign: signal.
 
 def test_two_workers_learn_and_keep_the_best_and_the_last_checkpoint(undisturbed: Path, options: TrainConfig) -> None:
     result = json.loads((undisturbed / "result.json").read_text())
-    losses = {line["step"]: line["validation_loss"] for line in lines_of(undisturbed) if "validation_loss" in line}
+    losses = {line["step"]: line["validation_quantiles"] for line in lines_of(undisturbed) if "score" in line}
     assert list(losses) == [4, 8, 12]
     assert result["steps"] == 12
     assert result["skipped"] == 0
     assert result["best_step"] == min(losses, key=lambda step: losses[step])
-    assert result["validation"]["loss"] == min(losses.values()) < losses[4]
+    assert result["validation"]["quantiles"] == min(losses.values()) < losses[4]
     kept = {json.loads(path.read_text())["step"] for path in undisturbed.glob("checkpoints/*/state.json")}
     assert kept == {result["best_step"], 12}
     folder, state = checkpoint.best(undisturbed)
@@ -110,8 +109,9 @@ def test_an_export_forecasts_with_the_best_weights_and_calibrated_quantiles(prep
     for name, value in load_file(folder / checkpoint.WEIGHTS).items():
         assert torch.equal(learnt[name], value), name
     assert np.any(forecaster.artifact.calibration.shift != 0)
-    forecast, skipped = forecaster.forecast_shard(prepared.read(0), prepared.origin)
-    assert len(forecast.curve) == (7 - len(skipped)) * 8
+    shard = prepared.read(0)
+    forecast, skipped = forecaster.forecast_shard(shard, prepared.origin)
+    assert len(forecast.curve) == (len(shard) - len(skipped)) * 8 > 0
     quantiles = forecast.curve.select(QUANTILES).to_numpy()
     assert (np.diff(quantiles, axis=1) >= 0).all()
     with pytest.raises(ModelError, match=r"config\.json"):
@@ -129,9 +129,3 @@ def test_a_loss_that_is_not_finite_is_left_out_counted_and_ends_the_run_with_the
     told = [line for line in lines_of(tmp_path / "R") if "not_finite" in line]
     assert [line["skipped"] for line in told] == [1, 2, 3]
     assert all(line["sku_id"] for line in told)
-
-
-def test_no_worker_outlives_its_run() -> None:
-    ray.shutdown()
-    left = subprocess.run(["ps", "-o", "ppid=,args=", "-e"], capture_output=True, text=True, check=True).stdout
-    assert not [line for line in left.splitlines() if line.split()[0] == str(os.getpid()) and "ray::" in line]

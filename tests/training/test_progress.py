@@ -43,7 +43,7 @@ def test_a_window_means_over_cases_and_leaves_out_what_is_not_finite() -> None:
 def test_a_line_for_people_says_where_the_run_stands() -> None:
     lines = [
         {"step": 10, "loss": 1.0, "cases_per_second": 512.0, "skipped": 0},
-        {"step": 10, "validation_loss": 0.9, "best_loss": 0.8},
+        {"step": 10, "score": 0.9, "best_score": 0.8},
         {"step": 20, "loss": 0.7, "cases_per_second": 500.0, "skipped": 2},
     ]
     assert progress.describe(lines) == "loss 0.7000, validation 0.9000, best 0.8000, 500 cases/s, 2 steps skipped"

@@ -51,6 +51,12 @@ def price_tag(list_price: Array, promo: Array) -> Array:
     return np.maximum(np.round(list_price * (1.0 - promo) * 20.0) / 20.0, 0.05)
 
 
+def gamma(shape: Array, u: Array) -> Array:
+    """Gamma quantile of 0 < u < 1 by the cube of a normal (Wilson & Hilferty 1931)."""
+    root = 1.0 - 1.0 / (9.0 * shape) + arithmetic.normal(u) / (3.0 * np.sqrt(shape))
+    return shape * np.maximum(root, 0.05) * np.maximum(root, 0.05) * np.maximum(root, 0.05)
+
+
 class Shop:
     """The stock of one chunk's products and the orders on their way."""
 
@@ -98,7 +104,7 @@ class Shop:
     def _share(self, demand: Array) -> Array:
         """Share of the week in stock: when the last unit went, the units asked for coming evenly over the week.
 
-        The a-th of d evenly drawn times is Beta(a, d − a + 1); where d is large, a normal of the same mean and variance.
+        The a-th of d evenly drawn times is Beta(a, d − a + 1); where d is large, it is made of two gamma variates.
         """
         share = np.where(self.on_hand > 0, 1.0, 0.0)
         out = np.flatnonzero((demand > self.on_hand) & (self.on_hand > 0))
@@ -108,9 +114,8 @@ class Shop:
             times = self.draws.hashed("times", out[:, None], self.week, number)
             last = np.minimum(had, TIMED_UNITS).astype(np.int64) - 1
             few = np.sort(np.where(number < wanted[:, None], times, 2.0), axis=1)[np.arange(out.size), last]
-            mean = had / (wanted + 1.0)
-            sd = np.sqrt(mean * (1.0 - mean) / (wanted + 2.0))
-            share[out] = np.where(wanted <= TIMED_UNITS, few, np.clip(mean + sd * arithmetic.normal(times[:, 0]), 0.25 * mean, 1.0))
+            early, late = gamma(had, times[:, 0]), gamma(wanted - had + 1.0, times[:, 1])
+            share[out] = np.where(wanted <= TIMED_UNITS, few, early / (early + late))
         return share
 
     def _send(self, order: Array) -> None:

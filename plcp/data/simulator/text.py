@@ -12,7 +12,6 @@ from plcp.data.simulator.products import Products
 Array = np.ndarray
 
 STYLE_SAID, BRAND_SAID, COLOUR_SAID = 0.85, 0.3, 0.06  # share of the titles that name each
-TYPO_SHARE = 0.04
 
 
 class ProductText:

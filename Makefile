@@ -35,7 +35,7 @@ soak: env
 
 # make demo: a simulated shop, into demo/.   make demo DATA=path/to/online_retail_II.xlsx: the real one, into demo-<name>/.
 demo: env
-	$(BIN)/python jobs/demo.py $(if $(DATA),--data '$(DATA)')
+	$(BIN)/python jobs/demo.py --config jobs/demo.yaml $(if $(DATA),--data '$(DATA)')
 
 # make bench NAME=simulator.oracles: a module of benchmarks/, with ARGS if it takes any; figures go to benchmarks/results/.
 bench: env

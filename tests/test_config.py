@@ -63,7 +63,9 @@ def test_every_wrong_option_of_a_section_is_named_at_once() -> None:
         _ = config.load(overrides=["data.duplicate_sales=x", "data.week_label=y"]).data
 
 
-@pytest.mark.parametrize("override", ["prepare", "prepare=1", "skus_per_shard=3", ".a=1", "prepare.=1", "prepare.skus_per_shard.x=1", "data.today=[1"])
+@pytest.mark.parametrize(
+    "override", ["prepare", "prepare=1", "skus_per_shard=3", ".a=1", "prepare.=1", "prepare.skus_per_shard.x=1", "data.today=[1"]
+)
 def test_an_override_that_names_no_option_is_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         config.load(overrides=["prepare.skus_per_shard=5", override])
@@ -74,7 +76,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         config.load(tmp_path / "no.yaml")
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [1", "is not YAML"), ("just words", "expected sections"), ("prepare: 3", "expected sections")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [1", "is not YAML"), ("just words", "expected sections"), ("prepare: 3", "expected sections")]
+)
 def test_a_file_that_holds_no_sections_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.load(write(tmp_path, text))

@@ -63,7 +63,7 @@ def curve(weeks: pl.DataFrame, events: pl.DataFrame) -> str:
 def card(product: dict[str, object], weeks: pl.DataFrame, events: pl.DataFrame) -> str:
     photos = "".join(f'<img src="data:image/jpeg;base64,{base64.b64encode(p).decode()}" alt="">' for p in product["image"])  # type: ignore[attr-defined]
     told = " · ".join(str(product[k]) for k in ("category", "brand") if product[k])
-    dates = {name: week for name, week in events.select("event", "week").iter_rows()}
+    dates = dict(events.select("event", "week").iter_rows())
     true = (
         f"quality {product['quality']:+.1f} sd · looks {product['look_effect']:+.2f} · elasticity {product['elasticity']:.1f}"
         f" · lift {product['lift']:.1f} · {product['family']} · peak {dates['peak']} · end {dates['end'] or 'later'}"

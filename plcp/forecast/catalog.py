@@ -83,9 +83,10 @@ def plan(model: Path, prepared: Path, scores: Path, config: CatalogConfig) -> tu
         "threads": config.replica.threads,
     }
     source = Source(prepared=opened.digest, model=digest, origin=opened.origin, settings=settings)
-    run = scores / "runs" / source.run_id
+    run, cache = scores / "runs" / source.run_id, config.forecaster.cache
+    forecaster = config.forecaster.model_copy(update={"cache": cache.resolve() if cache else None})
     parts = [
-        Part(i, s.file, s.digest, s.rows, prepared, run, model, digest, opened.origin, config.forecaster, config.replica.threads)
+        Part(i, s.file, s.digest, s.rows, prepared, run, model, digest, opened.origin, forecaster, config.replica.threads)
         for i, s in enumerate(opened.shards)
     ]
     return source, parts

@@ -1,6 +1,5 @@
 """The routes of the endpoint."""
 
-import json
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -56,11 +55,7 @@ def create_api(service: Service, token: str | None) -> FastAPI:
 
     @api.get("/v1/sku/{sku_id:path}", response_model=SkuAnswer, responses=ERRORS, summary="A product, its sales, and its forecast")
     async def sku(sku_id: str) -> Response:
-        facts = service.summary(sku_id)
-        forecast, skipped, run = await service.forecast_of(sku_id)
-        history = service.catalogue.history(sku_id).write_json().encode()
-        head = json.dumps({**facts, "run": run, "skipped": skipped}, ensure_ascii=False)[:-1].encode()
-        return Response(b'%s, "history": %s, "forecast": %s}' % (head, history, forecast or b"null"), media_type="application/json")
+        return Response(await service.sku(sku_id), media_type="application/json")
 
     @api.get("/v1/skus", responses=ERRORS, summary="Search the catalog")
     async def skus(
@@ -69,20 +64,10 @@ def create_api(service: Service, token: str | None) -> FastAPI:
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> SkuPage:
-        found = service.summaries(q, stage)
-        return SkuPage.model_validate({"total": len(found), "skus": found.slice(offset, limit).drop("description").to_dicts()})
+        return await service.skus(q, stage, limit, offset)
 
     @api.get("/v1/model", responses=ERRORS, summary="The model that answers")
     async def model() -> ModelAnswer:
-        run = service.published.run() if service.published else None
-        forecaster = service.forecaster
-        return ModelAnswer(
-            digest=forecaster.digest,
-            origin=service.prepared.origin,
-            horizon=forecaster.spec.horizon,
-            prepared=service.prepared.digest,
-            run=run.root.name if run else None,
-            card=forecaster.card,
-        )
+        return await service.model()
 
     return api

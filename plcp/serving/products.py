@@ -16,12 +16,16 @@ COUNTED = ("units", "reviews", "rating_sum")  # channels in which nothing said m
 
 
 def shard_of_products(products: Sequence[Product], prepared: Prepared) -> Shard:
-    """One row per product, in their order. Raises ProblemError (422) naming a sale that is not before the origin."""
+    """One row per product, in their order, under the name it bears in the request.
+
+    Raises ProblemError (422) naming a sale that is not before the origin.
+    """
     check_dates(products, prepared)
     names = [f"{place:06d}" for place in range(len(products))]  # a shard's rows are sorted by name
     tables = {"products": product_rows(names, products, prepared), "sales": sale_rows(names, products)}
     shard = shard_of({name: frame.lazy() for name, frame in tables.items()}, prepared.timeline, prepared.pools)
-    return Shard(like_prepared(shard.frame, prepared), shard.timeline, shard.pools)
+    own = pl.Series("sku_id", [product.sku_id or f"product-{i}" for i, product in enumerate(products)])
+    return Shard(like_prepared(shard.frame, prepared).with_columns(own), shard.timeline, shard.pools)
 
 
 def check_dates(products: Sequence[Product], prepared: Prepared) -> None:

@@ -1,10 +1,11 @@
 """What the endpoint does, apart from how it is hosted."""
 
 import asyncio
+import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import polars as pl
 import torch
 
@@ -13,10 +14,11 @@ from plcp.data.shards import Shard
 from plcp.forecast.forecaster import Forecaster
 from plcp.serving import scorer
 from plcp.serving.products import shard_of_products
-from plcp.serving.schemas import Product, ScoreRequest
+from plcp.serving.schemas import ModelAnswer, Product, ScoreRequest, SkuPage
 from plcp.serving.scorer import Answer, answers, forecast_of_run
 from plcp.serving.store import Catalogue, Published
 
+T = TypeVar("T")
 PROBE = Product(title="a tiny product, to see that the model answers")
 
 
@@ -25,14 +27,15 @@ class Service:
 
     def __init__(self, forecaster: Forecaster, prepared: Prepared, published: Published | None, batch_rows: int, threads: int):
         self.forecaster, self.prepared, self.published = forecaster, prepared, published
-        self.catalogue = Catalogue(prepared)
         self.batch_rows, self.threads = batch_rows, threads
+        self._catalogue = Catalogue(prepared)
         self._forward = ThreadPoolExecutor(1)  # one pass at a time, on all threads
+        self._lookup = ThreadPoolExecutor(1)  # files are read and rows put together beside the event loop, too
         self._probe = shard_of_products([PROBE], prepared)
         self._answers([self._probe])  # warms up, and fails here if the model cannot answer
 
     async def batch(self, shards: list[Shard]) -> list[Answer]:
-        """An answer for each shard, from one pass through the model, beside the event loop."""
+        """An answer for each shard, from one pass through the model."""
         return await asyncio.get_running_loop().run_in_executor(self._forward, self._answers, shards)
 
     def _answers(self, shards: list[Shard]) -> list[Answer]:
@@ -47,52 +50,74 @@ class Service:
         """A tiny real pass through the model; raises or hangs where answers would."""
         await self.batch([self._probe])
 
+    async def _beside(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._lookup, function, *arguments)
+
     async def score(self, request: ScoreRequest) -> bytes:
         """A ScoreAnswer in JSON. Raises ProblemError naming an unknown SKU or a wrong sale."""
+        places = await self._beside(self._catalogue.places, request.sku_ids)
+        own = await self._beside(shard_of_products, request.products, self.prepared) if request.products else None
         forecasts: list[bytes] = []
         skipped: list[dict[str, str]] = []
-        places = self.catalogue.places(request.sku_ids) if request.sku_ids else np.array([], np.int64)
-        chunks = [self.catalogue.shard(places[i : i + self.batch_rows]) for i in range(0, len(places), self.batch_rows)]
-        if request.products:
-            chunks += pieces(named(shard_of_products(request.products, self.prepared), request.products), self.batch_rows)
-        for chunk in chunks:  # one after the other, so that a large request leaves room for small ones between
-            answer = await self.answer(chunk)
-            forecasts += answer.forecasts
-            skipped += answer.skipped
+        # one piece after the other, so that a large request leaves room for small ones between
+        for first in range(0, len(places), self.batch_rows):
+            piece = await self._beside(self._catalogue.shard, places[first : first + self.batch_rows])
+            collect(await self.answer(piece), forecasts, skipped)
+        for piece in pieces(own, self.batch_rows) if own else ():
+            collect(await self.answer(piece), forecasts, skipped)
         return scorer.body(self.forecaster.digest, self.prepared.origin.isoformat(), forecasts, skipped)
 
-    async def forecast_of(self, sku_id: str) -> tuple[bytes | None, str | None, str | None]:
-        """One SKU's forecast in JSON or the reason there is none, and the run it is from: the last one, else made now."""
-        rows = self.published.tables_of(sku_id) if self.published else None
-        run = self.published.run() if self.published else None
-        if rows and run:
-            return *forecast_of_run(rows), run.root.name
-        answer = await self.answer(self.catalogue.shard(self.catalogue.places([sku_id])))
-        if answer.skipped:
-            return None, answer.skipped[0]["reason"], None
-        return answer.forecasts[0], None, None
+    async def sku(self, sku_id: str) -> bytes:
+        """A SkuAnswer in JSON: the forecast of the last run, or one made now. Raises ProblemError for an unknown SKU."""
+        facts, history = await self._beside(self._facts, sku_id)
+        run, rows = await self._beside(self._run_and_rows, sku_id)
+        if rows is not None:
+            forecast, skipped = forecast_of_run(rows)
+        else:
+            places = await self._beside(self._catalogue.places, [sku_id])
+            answer = await self.answer(await self._beside(self._catalogue.shard, places))
+            forecast = answer.forecasts[0] if answer.forecasts else None
+            skipped = answer.skipped[0]["reason"] if answer.skipped else None
+        stage = rows["stage"]["stage"][0] if rows and len(rows["stage"]) else None
+        head = json.dumps({**facts, "stage": stage, "run": run if rows else None, "skipped": skipped}, ensure_ascii=False)[:-1].encode()
+        return b'%s, "history": %s, "forecast": %s}' % (head, history, forecast or b"null")
 
-    def summaries(self, words: str, stage: str | None) -> pl.DataFrame:
-        """Products found by words and stage; columns of SkuSummary and description."""
-        found = self.catalogue.search(words)
+    def _facts(self, sku_id: str) -> tuple[dict[str, Any], bytes]:
+        return self._catalogue.facts(sku_id), self._catalogue.history(sku_id).write_json().encode()
+
+    def _run_and_rows(self, sku_id: str) -> tuple[str | None, dict[str, pl.DataFrame] | None]:
+        run = self.published.run() if self.published else None
+        return (run.root.name, self.published.tables_of(sku_id)) if run and self.published else (None, None)
+
+    async def skus(self, words: str, stage: str | None, limit: int, offset: int) -> SkuPage:
+        """Products found by words and by their stage in the last run."""
+        found = await self._beside(self._search, words, stage)
+        return SkuPage.model_validate({"total": len(found), "skus": found.slice(offset, limit).to_dicts()})
+
+    def _search(self, words: str, stage: str | None) -> pl.DataFrame:
+        found = self._catalogue.search(words)
         if self.published:
             found = found.join(self.published.stages(), on="sku_id", how="left", maintain_order="left")
         else:
             found = found.with_columns(stage=pl.lit(None, pl.String))
         return found.filter(pl.col("stage") == stage) if stage else found
 
-    def summary(self, sku_id: str) -> dict[str, Any]:
-        place = self.catalogue.places([sku_id])
-        found = self.catalogue.products[place].drop("words")
-        rows = self.published.tables_of(sku_id) if self.published else None
-        stage = rows["stage"]["stage"][0] if rows and len(rows["stage"]) else None
-        return {**found.row(0, named=True), "stage": stage}
+    async def model(self) -> ModelAnswer:
+        """What answers here."""
+        run = await self._beside(self.published.run) if self.published else None
+        return ModelAnswer(
+            digest=self.forecaster.digest,
+            origin=self.prepared.origin,
+            horizon=self.forecaster.spec.horizon,
+            prepared=self.prepared.digest,
+            run=run.root.name if run else None,
+            card=self.forecaster.card,
+        )
 
 
-def named(shard: Shard, products: list[Product]) -> Shard:
-    """Rows under the names their products bear in the request."""
-    names = pl.Series("sku_id", [product.sku_id or f"product-{i}" for i, product in enumerate(products)])
-    return Shard(shard.frame.with_columns(names), shard.timeline, shard.pools)
+def collect(answer: Answer, forecasts: list[bytes], skipped: list[dict[str, str]]) -> None:
+    forecasts += answer.forecasts
+    skipped += answer.skipped
 
 
 def pieces(shard: Shard, rows: int) -> list[Shard]:

@@ -1,8 +1,9 @@
 """What the endpoint looks up: products in PREPARED, forecasts in the last run of SCORES."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,7 @@ class Catalogue:
 
     def __init__(self, prepared: Prepared):
         self.prepared = prepared
-        self._shards: OrderedDict[int, Shard] = OrderedDict()
+        self._read = lru_cache(maxsize=CACHED)(prepared.read)
         views = [shard_view(prepared.read(i), prepared.weeks).products for i in range(len(prepared.shards))]
         words = pl.concat_str(["sku_id", "title", "category", "brand"], separator=" ", ignore_nulls=True).str.to_lowercase()
         products = pl.concat(views).with_row_index("row").with_columns(words=words).sort("sku_id")
@@ -51,21 +52,16 @@ class Catalogue:
         frames = [self._read(int(i)).frame[rows[order][owner[order] == i] - self._starts[i]] for i in np.unique(owner)]
         return Shard(pl.concat(frames)[np.argsort(order, kind="stable")], self.prepared.timeline, self.prepared.pools)
 
-    def _read(self, index: int) -> Shard:
-        """A shard, decoded; the ones used last are kept."""
-        if index not in self._shards:
-            self._shards[index] = self.prepared.read(index)
-            if len(self._shards) > CACHED:
-                self._shards.popitem(last=False)
-        self._shards.move_to_end(index)
-        return self._shards[index]
+    def facts(self, sku_id: str) -> dict[str, Any]:
+        """What is known of a product by name: its row of `products`. Raises ProblemError (404)."""
+        return self.products[self.places([sku_id])].drop("words").row(0, named=True)
 
     def search(self, words: str) -> pl.DataFrame:
         """Products of whose key, title, category and brand every word given is a part."""
         found = pl.lit(True)
         for word in words.lower().split():
             found &= pl.col("words").str.contains(word, literal=True)
-        return self.products.filter(found).drop("words")
+        return self.products.filter(found).drop("words", "description")
 
     def history(self, sku_id: str) -> pl.DataFrame:
         """Columns week, units, price over the observed weeks; units are null where the shop was shut, price where unknown."""

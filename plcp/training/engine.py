@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -184,6 +185,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, slow: dict[str, floa
     return [{"params": members, "weight_decay": decay, "factor": factor} for (decay, factor), members in groups.items()]
 
 
+@cache
 def load_deepspeed() -> Any:
     """DeepSpeed, without two things that nothing here needs and that cost each worker a minute and some seconds.
 

@@ -19,6 +19,7 @@ METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 30.0  # between two lines where there is no terminal
+RECENT_BYTES = 1 << 16  # of metrics.jsonl: hundreds of lines, validations among them
 
 
 class MetricsLog:
@@ -98,12 +99,15 @@ def memory_gb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux counts it in kilobytes
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last one that is still being written is left out."""
+def read(path: Path, recent: int | None = None) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, or those whole in its last `recent` bytes; one that is still being written is left out."""
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    with path.open("rb") as file:
+        skipped = max(0, path.stat().st_size - recent) if recent else 0
+        file.seek(skipped)
+        lines = file.read().split(b"\n")
+    return [json.loads(line) for line in lines[1 if skipped else 0 : -1]]
 
 
 @contextmanager
@@ -125,7 +129,7 @@ def _follow(run: Path, steps: int, done: threading.Event) -> None:
         bar = bars.add_task("starting", total=steps)
         spoken, said = time.monotonic(), 0
         while not done.wait(POLL_SECONDS):
-            lines = read(run / METRICS)
+            lines = read(run / METRICS, RECENT_BYTES)
             if not lines:
                 continue
             step, text = lines[-1]["step"], describe(lines)

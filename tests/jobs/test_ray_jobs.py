@@ -131,7 +131,7 @@ def test_every_sku_comes_out_exactly_once_those_that_cannot_be_forecast_with_a_r
     answered = pl.concat([tables.read(tables.STAGE_TABLE, run)["sku_id"], skipped["sku_id"]])
     assert sorted(answered) == sorted(shop.skus)
     assert "NEVER" in skipped["sku_id"]
-    assert skipped["reason"].str.len_chars().min() > 0
+    assert all(skipped["reason"])
 
 
 def test_decisions_and_report_are_of_the_same_run(week: tuple[Path, list[str]]) -> None:

@@ -69,9 +69,7 @@ def test_without_the_token_there_is_no_answer(url: str) -> None:
         client.score(["P001"])
 
 
-def test_the_catalog_deployment_of_the_same_application_scores_a_catalog(
-    url: str, shop: Shop, tmp_path: Path
-) -> None:
+def test_the_catalog_deployment_of_the_same_application_scores_a_catalog(url: str, shop: Shop, tmp_path: Path) -> None:
     assert replicas_of("Catalog") == 0
     config = CatalogConfig.model_validate({"replica": {"threads": 2}})
     result = score(shop.model, shop.prepared, tmp_path, config)

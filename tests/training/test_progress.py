@@ -21,6 +21,17 @@ def test_a_continued_log_drops_what_a_killed_run_wrote_beyond_its_checkpoint(tmp
     assert list((tmp_path / progress.TENSORBOARD).glob("events.*"))
 
 
+def test_recent_lines_are_read_whole(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0, write=True)
+    for step in range(100):
+        log.write(step, loss=1 / 3)
+    log.close()
+    recent = progress.read(tmp_path / METRICS, 200)
+    assert recent == progress.read(tmp_path / METRICS)[-len(recent) :]
+    assert 1 < len(recent) < 10
+    assert progress.read(tmp_path / METRICS, 1 << 20) == progress.read(tmp_path / METRICS)
+
+
 def test_only_the_writing_worker_writes(tmp_path: Path) -> None:
     silent = MetricsLog(tmp_path, 0, write=False)
     silent.write(1, loss=1.0)

@@ -8,7 +8,7 @@ from plcp.data.simulator.calendar import days
 from plcp.data.simulator.config import SimulatorConfig
 from plcp.data.simulator.history import History
 from plcp.data.simulator.images import Photographer
-from plcp.data.simulator.products import ANNOUNCED_WEEKS
+from plcp.data.simulator.lives import ANNOUNCED_WEEKS
 from plcp.data.simulator.sales import sku_column
 from plcp.data.simulator.shop import HOLDING_SHARE, SALVAGE_SHARE, price_tag
 from plcp.data.simulator.text import ProductText

@@ -11,7 +11,7 @@ from plcp.data.simulator import arithmetic
 from plcp.data.simulator.config import CHUNK, SimulatorConfig
 from plcp.data.simulator.demand import Latent
 from plcp.data.simulator.draws import Draws
-from plcp.data.simulator.products import Products
+from plcp.data.simulator.product import Products
 
 Array = np.ndarray
 

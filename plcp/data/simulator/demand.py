@@ -8,7 +8,7 @@ from plcp.data.simulator import arithmetic
 from plcp.data.simulator.calendar import week_of_year
 from plcp.data.simulator.config import CHUNK, SimulatorConfig
 from plcp.data.simulator.draws import Draws
-from plcp.data.simulator.products import Products
+from plcp.data.simulator.product import Products
 from plcp.data.simulator.signals import Signals, autoregression, signal_effect
 from plcp.data.simulator.world import World
 

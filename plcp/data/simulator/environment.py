@@ -8,7 +8,8 @@ from plcp.data.simulator.demand import Latent, make_latent, season
 from plcp.data.simulator.draws import Draws
 from plcp.data.simulator.plan import PLANNED_WEEKS, Plan, make_plan
 from plcp.data.simulator.policy import Observation
-from plcp.data.simulator.products import Products, make_products
+from plcp.data.simulator.product import Products
+from plcp.data.simulator.products import make_products
 from plcp.data.simulator.shop import Decisions, Outcome, Shop
 from plcp.data.simulator.signals import make_signals
 

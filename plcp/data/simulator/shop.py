@@ -9,7 +9,7 @@ from plcp.data.simulator.config import CHUNK, SimulatorConfig
 from plcp.data.simulator.customers import Customers, Wanted
 from plcp.data.simulator.demand import Latent
 from plcp.data.simulator.draws import Draws
-from plcp.data.simulator.products import Products
+from plcp.data.simulator.product import Products
 from plcp.data.simulator.suppliers import outages
 
 Array = np.ndarray

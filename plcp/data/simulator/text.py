@@ -7,7 +7,7 @@ import numpy as np
 from plcp.data.simulator import vocabulary
 from plcp.data.simulator.config import CHUNK, SimulatorConfig
 from plcp.data.simulator.draws import Draws
-from plcp.data.simulator.products import Products
+from plcp.data.simulator.product import Products
 
 Array = np.ndarray
 

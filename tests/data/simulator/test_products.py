@@ -3,7 +3,9 @@ import pytest
 
 from plcp.data.simulator.config import SimulatorConfig
 from plcp.data.simulator.draws import Draws
-from plcp.data.simulator.products import ANNOUNCED_WEEKS, Products, look_effects, make_products
+from plcp.data.simulator.lives import ANNOUNCED_WEEKS
+from plcp.data.simulator.product import Products
+from plcp.data.simulator.products import look_effects, make_products
 
 CONFIG = SimulatorConfig(skus=1000, weeks=104, seed=4)
 

@@ -1,5 +1,6 @@
 import hashlib
 import re
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,19 @@ from plcp.data.simulator import SimulatorConfig, simulate
 from tests.data.simulator.conftest import CONFIG, table
 
 TWO_CHUNKS = SimulatorConfig(skus=1040, weeks=12, seed=6, baskets_per_sku=2, workers=1)
-VERSION_1 = {}
+VERSION_1 = {
+    "baskets": "0dce12494bccffb7",
+    "plans": "e03d20ec527e2adb",
+    "products": "89430366bf1eafa3",
+    "reviews": "e128e7f4eb90427e",
+    "sales": "7738d03368c1a97c",
+    "signals": "55ddf4f9e30470ed",
+    "supply": "04c6fce8c0937b8c",
+    "truth/demand": "94a2c6ccfc46c623",
+    "truth/events": "862297d601fc528b",
+    "truth/products": "e8aa5a643157addd",
+    "truth/relations": "5dfc4246efe8c62e",
+}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -104,7 +117,7 @@ def test_nothing_in_the_library_reads_the_truth() -> None:
 
 def test_a_first_week_that_is_no_monday_is_refused() -> None:
     with pytest.raises(ValueError, match="no Monday"):
-        SimulatorConfig(first_week="2023-01-03")  # type: ignore[arg-type]
+        SimulatorConfig(first_week=date(2023, 1, 3))
 
 
 def test_config_of_the_fixture_is_version_1() -> None:

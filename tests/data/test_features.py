@@ -27,7 +27,9 @@ def cases_at(prepared: Prepared, origin: dt.date) -> dict[str, Arrays]:
         rows, origins = rows[sold], origins[sold]
         arrays = inputs(shard, rows, origins, origins, SPEC)
         for k, row in enumerate(rows):
-            case = {name: np.asarray(a[k]) for name, a in arrays.items() if isinstance(a, np.ndarray) and name not in ("text", "image")}
+            case: Arrays = {
+                name: np.asarray(a[k]) for name, a in arrays.items() if isinstance(a, np.ndarray) and name not in ("text", "image")
+            }
             case["text"] = arrays["texts"][arrays["text"][k]] if arrays["text"][k] >= 0 else None
             case["image"] = arrays["images"][arrays["image"][k]] if arrays["image"][k] >= 0 else None
             found[shard.sku_id[row]] = case

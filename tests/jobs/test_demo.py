@@ -22,7 +22,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a small demo, and what it printed."""
     here = tmp_path_factory.mktemp("demo")
     options = [word for option in SMALL for word in ("--set", option)]
-    command = [sys.executable, JOBS / "demo.py", "--config", JOBS / "demo.yaml", *options]
+    command = [sys.executable, str(JOBS / "demo.py"), "--config", str(JOBS / "demo.yaml"), *options]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

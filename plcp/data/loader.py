@@ -106,7 +106,7 @@ class CaseLoader:
             )
         self.prepared, self.spec, self.config, self.split = prepared, spec, config, split
         self.seed, self.rank, self.world_size, self.transform = seed, rank, world_size, transform
-        self.epoch, self.step = 0, 0
+        self.epoch, self.step, self.seen = 0, 0, False
 
     def state(self) -> dict[str, int]:
         """The cursor behind the last batch consumed; independent of the world size."""
@@ -118,11 +118,14 @@ class CaseLoader:
         self.epoch, self.step = state["epoch"], state["step"]
 
     def __iter__(self) -> Iterator[Arrays]:
-        """Batches without end for training, one pass for validation."""
+        """Batches without end for training, one pass for validation. Raises DataError where there is no case to learn from."""
         while True:
+            before = self.step
             yield from self.rest_of_epoch()
             if self.split == "validation":
                 return
+            if before == 0 and not self.seen:
+                raise DataError(f"{self.prepared.root}: no product sold anything before its last weeks, so there is nothing to learn from")
 
     def rest_of_epoch(self) -> Iterator[Arrays]:
         """The batches of this epoch that are still to come; then the cursor stands at the next epoch."""
@@ -139,7 +142,7 @@ class CaseLoader:
 
     def _advance(self, batches: list[Arrays]) -> Iterator[Arrays]:
         for batch in batches:
-            self.step += 1
+            self.step, self.seen = self.step + 1, True
             yield batch
 
     def count(self) -> tuple[int, int]:

@@ -75,6 +75,7 @@ def write(
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     save_file({name: value.detach().cpu().float().contiguous().clone() for name, value in model.state_dict().items()}, aside / WEIGHTS)
+    (aside / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone; whoever serves may be another
     config = ArtifactConfig(origin=origin, model=model.config, widths=model.widths, spec=spec, features=FEATURES)
     (aside / CONFIG).write_text(config.model_dump_json(indent=1))
     (aside / CALIBRATION).write_text(json.dumps((calibration or Calibration.identity()).to_dict()))

@@ -1,8 +1,10 @@
+import datetime as dt
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from plcp.base import DataError
@@ -10,7 +12,7 @@ from plcp.data.contract import Dataset
 from plcp.data.features import HISTORY, Spec
 from plcp.data.loader import CaseLoader, LoaderConfig
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
-from tests.conftest import little_shop
+from tests.conftest import FIRST_WEEK, little_shop
 
 SPEC = Spec(history_weeks=52, horizon=8)
 CONFIG = LoaderConfig(batch_size=64, validation_weeks=8, window_shards=2)
@@ -98,3 +100,13 @@ def test_too_few_weeks_say_what_to_change(tmp_path: Path) -> None:
     short = prepare(Dataset.of(little_shop(weeks=20)), tmp_path / "p")
     with pytest.raises(DataError, match="20 weeks are too few"):
         CaseLoader(short, SPEC, LoaderConfig(), split="train")
+
+
+def test_nothing_to_learn_from_is_an_error_and_not_an_endless_wait(tmp_path: Path) -> None:
+    shop = little_shop()
+    late = shop["sales"]["date"].max() - dt.timedelta(weeks=6)  # type: ignore[operator]
+    early = pl.DataFrame({"sku_id": ["unsold"], "date": [FIRST_WEEK], "units": [0.5]})
+    sales = pl.concat([shop["sales"].filter(pl.col("date") > late), early], how="diagonal")
+    none = prepare(Dataset.of({**shop, "sales": sales}), tmp_path / "p")
+    with pytest.raises(DataError, match="nothing to learn from"):
+        next(iter(loader(none, config=LoaderConfig(validation_weeks=8, active_within=4))))

@@ -31,12 +31,10 @@ def demo(
     from plcp.data.prepared import prepare
     from plcp.data.simulator.stream import simulate
     from plcp.data.sources.online_retail import import_online_retail
-    from plcp.decisions import decide
     from plcp.evaluation.backtest import backtest
-    from plcp.forecast.catalog import score
-    from plcp.report import write_report
     from plcp.training.export import export
     from plcp.training.loop import train
+    from plcp.weekly import score_decide_report
 
     out = Path(f"demo-{data.stem}" if data else "demo")
     story = Story()
@@ -76,19 +74,7 @@ def demo(
         show_table(metrics.select("model", "in-life wql", "wape_total", "launch wql", "end_8w AUC", "stage F1"))
         say(f"at {origin}, {HORIZON} weeks ahead, quantile loss: {losses}")
 
-    with story.step("score") as say:
-        scored = score(model, prepared.root, out / "scores", settings.score)
-        say(f"{scored.skus:,} SKUs through Ray Serve, {scored.skipped or 0:,} skipped with a reason")
-
-    with story.step("decide") as say:
-        decisions = decide(scored.run, dataset, out, settings.decide)
-        say(f"{len(decisions):,} decisions for {decisions['sku_id'].n_unique():,} SKUs")
-
-    with story.step("report") as say:
-        report = write_report(out / "report.html", scored.run, prepared, out, out / "backtest" / "metrics.parquet")
-        say(f"{report}")
-
-    story.end(f"plcp serve {model} --prepared {prepared.root} --scores {out / 'scores'}")
+    score_decide_report(story, model, prepared, dataset, out, settings)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,7 @@ def weekly(
     from plcp.data.asof import cut
     from plcp.data.contract import open_dataset
     from plcp.data.prepared import prepare
-    from plcp.decisions import decide
-    from plcp.forecast.catalog import score
-    from plcp.report import write_report
+    from plcp.weekly import score_decide_report
 
     story = Story()
     with story.step("check") as say:
@@ -42,19 +40,7 @@ def weekly(
         prepared = prepare(dataset, out / "prepared", settings.prepare)
         say(f"{prepared.skus:,} SKUs × {prepared.weeks} weeks, to be forecast from {prepared.origin}")
 
-    with story.step("score") as say:
-        scored = score(model, prepared.root, out / "scores", settings.score)
-        say(f"{scored.skus:,} SKUs scored in {scored.parts} parts ({scored.kept} kept), {scored.skipped or 0:,} skipped with a reason")
-
-    with story.step("decide") as say:
-        decisions = decide(scored.run, dataset, out, settings.decide)
-        say(f"{len(decisions):,} decisions for {decisions['sku_id'].n_unique():,} SKUs")
-
-    with story.step("report") as say:
-        report = write_report(out / "report.html", scored.run, prepared, out)
-        say(f"{report}")
-
-    story.end(f"plcp serve {model} --prepared {prepared.root} --scores {out / 'scores'}")
+    score_decide_report(story, model, prepared, dataset, out, settings)
 
 
 if __name__ == "__main__":

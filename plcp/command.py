@@ -43,7 +43,7 @@ DataOption = Annotated[Path, typer.Option("--data", metavar="DATA", help="A fold
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="What `plcp export` wrote.", show_default=False)]
 Scores = Annotated[Path, typer.Argument(metavar="SCORES", help="What `plcp score` wrote.", show_default=False)]
 PreparedPath = Annotated[Path, typer.Argument(metavar="PREPARED", help="What `plcp prepare` wrote.", show_default=False)]
-Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False, resolve_path=True)]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file with a section per component.", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="One option, as train.steps=200; beats the file.", show_default=False)]
 AsOf = Annotated[

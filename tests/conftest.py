@@ -29,7 +29,7 @@ def photo(color: tuple[int, int, int]) -> bytes:
 
 
 def little_shop(skus: int = 40, weeks: int = 70, seed: int = 0) -> dict[str, pl.DataFrame]:
-    """Contract tables of a shop with launches, ends, late cancellations, renamed products, photos, reviews and plans."""
+    """Contract tables of a shop with launches (announced or not), ends, late cancellations, renamed products, photos, reviews and plans."""
     rng = np.random.default_rng(seed)
     names = np.array([f"P{i:03d}" for i in range(skus)])
     launch = np.where(rng.random(skus) < 0.4, 0, rng.integers(9, weeks - 10, skus))
@@ -69,13 +69,13 @@ def little_shop(skus: int = 40, weeks: int = 70, seed: int = 0) -> dict[str, pl.
             "brand": rng.choice(["Acme", "Bolt"], skus),
             "image": [photo(tuple(rng.integers(0, 255, 3).tolist())) if k % 3 else None for k in range(skus)],
             "list_price": np.round(rng.lognormal(1, 0.3, skus), 2),
-            "known_at": known,
+            "known_at": [None if k % 7 == 2 else day for k, day in enumerate(known.tolist())],
+            "launch_date": [FIRST_WEEK + dt.timedelta(weeks=int(w)) if k % 4 == 1 else None for k, w in enumerate(launch)],
         },
-        schema_overrides={"image": pl.Binary, "known_at": pl.Date},
+        schema_overrides={"image": pl.Binary, "known_at": pl.Date, "launch_date": pl.Date},
     )
-    renamed = first.filter(pl.int_range(pl.len()) % 5 == 0).with_columns(
-        pl.col("title") + " new", pl.col("known_at") + dt.timedelta(weeks=20)
-    )
+    later = [FIRST_WEEK + dt.timedelta(weeks=int(w) + 20) for w in launch]
+    renamed = first.with_columns(pl.col("title") + " new", known_at=pl.Series(later))[::5]
     at = rng.integers(0, len(i), 60)
     reviews = sales[at].select("sku_id", "date", rating=pl.Series(rng.integers(1, 6, 60).astype(float)), text=pl.lit("fine thing"))
     plan_weeks = [FIRST_WEEK + dt.timedelta(weeks=int(w)) for w in range(weeks, weeks + 8)]

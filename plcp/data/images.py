@@ -11,7 +11,7 @@ MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's bound: a larger on
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
-def fault(photo: bytes | Path) -> str | None:
+def fault(photo: bytes | Path, max_pixels: int = MAX_PIXELS) -> str | None:
     """Why this is no usable photo, or None. Reads the header alone, so that a huge image is never decoded."""
     head = photo[:512] if isinstance(photo, bytes) else _head(photo)
     if head is None:
@@ -24,10 +24,10 @@ def fault(photo: bytes | Path) -> str | None:
         with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=FORMATS) as image:
             width, height = image.size
     except Image.DecompressionBombError:
-        return f"image of more than {MAX_PIXELS:,} pixels"
+        return f"image of more than {max_pixels:,} pixels"
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return "not an image (JPEG, PNG, WebP, GIF, BMP or TIFF)"
-    return f"image of {width} × {height} pixels, more than {MAX_PIXELS:,}" if width * height > MAX_PIXELS else None
+    return f"image of {width} × {height} pixels, more than {max_pixels:,}" if width * height > max_pixels else None
 
 
 def _head(path: Path) -> bytes | None:

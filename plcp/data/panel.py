@@ -64,7 +64,7 @@ def weekly_sales(sales: pl.LazyFrame, timeline: Timeline, present: list[str]) ->
     columns += [(exact(pl.col(c), MONEY).sum() / pl.col(c).is_not_null().sum() / MONEY).alias(c) for c in AVERAGED if c in present]
     columns += [pl.when(pl.col(c).is_not_null().any()).then(exact(pl.col(c), UNIT).sum() / UNIT).alias(c) for c in SUMMED if c in present]
     week = timeline.index_of("date").alias("week")
-    observed = sales.with_columns(week).filter(pl.col("week") < timeline.weeks)
+    observed = sales.with_columns(week).filter(pl.col("week").is_between(0, timeline.weeks - 1))
     return observed.group_by("sku_id", "week").agg(columns)
 
 
@@ -77,7 +77,7 @@ def late_cancellations(sales: pl.LazyFrame, timeline: Timeline) -> pl.LazyFrame:
     return (
         sales.filter(pl.col("cancelled_at").is_not_null())
         .with_columns(weeks)
-        .filter((pl.col("known") > pl.col("sold")) & (pl.col("sold") < timeline.weeks))
+        .filter((pl.col("known") > pl.col("sold")) & pl.col("sold").is_between(0, timeline.weeks - 1))
         .group_by("sku_id", "sold", "known")
         .agg((exact(pl.col("units"), UNIT).sum() / UNIT).alias("units"))
         .sort("sku_id", "sold", "known")

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from plcp import __version__
 from plcp.base import Config, DataError
 from plcp.data import panel
 from plcp.data.content import build
@@ -23,9 +24,10 @@ from plcp.data.shards import Shard, first_sale, write_shard
 from plcp.data.siblings import PoolBuilder, Pools
 from plcp.data.spill import filled, spill
 from plcp.data.timeline import Timeline
+from plcp.folders import replacing
 from plcp.tables import PRODUCTS, SALES
 
-FORMAT = 1
+FORMAT, MANIFEST = 1, "manifest.json"
 BUILDERS = 2  # parts built at a time; Polars uses every core for each, numpy one
 
 
@@ -75,10 +77,17 @@ class Prepared:
             return Pools(arrays["total"], arrays["count"])
 
     def read(self, index: int, columns: list[str] | None = None) -> Shard:
-        """One shard. Raises DataError naming the file if it cannot be read."""
-        path = self.root / "shards" / self.shards[index].file
+        """One shard, or some columns of it. Raises DataError naming the file if it cannot be read or has changed since."""
+        info = self.shards[index]
+        path = self.root / "shards" / info.file
         try:
-            frame = pl.read_parquet(path, columns=columns)
+            if columns:
+                frame = pl.read_parquet(path, columns=columns)
+            else:
+                content = path.read_bytes()
+                if hashlib.sha256(content).hexdigest() != info.digest:
+                    raise DataError(f"{path}: not the shard that the manifest names: prepared anew since it was opened, or damaged")
+                frame = pl.read_parquet(content)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{path}: cannot be read as a shard ({error}); run `plcp prepare` again") from error
         return Shard(frame, self.timeline, self.pools)
@@ -87,17 +96,21 @@ class Prepared:
     def open(root: Path) -> "Prepared":
         """Raises DataError where the folder is no finished PREPARED."""
         root = Path(root)
-        path = root / "manifest.json"
+        path = root / MANIFEST
         if not path.exists():
-            raise DataError(f"{root}: no manifest.json, so this is no prepared data; run `plcp prepare DATA --out {root}`")
-        manifest = json.loads(path.read_text())
-        if manifest.get("format") != FORMAT:
-            raise DataError(f"{path}: format {manifest.get('format')}, this version reads {FORMAT}; run `plcp prepare` again")
-        timeline = Timeline(dt.date.fromisoformat(manifest["first_week"]), manifest["weeks"], tuple(manifest["closed"]))
-        shards = tuple(ShardInfo(**shard) for shard in manifest["shards"])
+            raise DataError(f"{root}: no {MANIFEST}, so this is no prepared data; run `plcp prepare DATA --out {root}`")
+        try:
+            manifest = json.loads(path.read_text())
+            if manifest["format"] != FORMAT:
+                raise DataError(f"{path}: format {manifest['format']}, this version reads {FORMAT}; run `plcp prepare` again")
+            timeline = Timeline(dt.date.fromisoformat(manifest["first_week"]), manifest["weeks"], tuple(manifest["closed"]))
+            shards = tuple(ShardInfo(**shard) for shard in manifest["shards"])
+            channels, digest = tuple(manifest["channels"]), manifest["digest"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: damaged ({error!r}); run `plcp prepare` again") from error
         if missing := [s.file for s in shards if not (root / "shards" / s.file).exists()]:
             raise DataError(f"{root}: shard {missing[0]} is missing ({len(missing)} of {len(shards)}); run `plcp prepare` again")
-        return Prepared(root, timeline, shards, tuple(manifest["channels"]), manifest["digest"])
+        return Prepared(root, timeline, shards, channels, digest)
 
 
 def prepare(
@@ -105,25 +118,30 @@ def prepare(
 ) -> Prepared:
     """Write a dataset as shards. `progress` is told (shards written, shards).
 
-    Written aside and renamed when complete; an unfinished attempt leaves nothing at `out`.
-    Raises DataError where the data holds no full week.
+    What the same data and options made before is kept. Otherwise the folder is written aside and takes its place when complete;
+    an unfinished attempt leaves `out` as it was. Raises DataError where the data holds no full week, or where `out` is
+    something else than prepared data.
     """
     config, out = config or PrepareConfig(), Path(out)
-    aside = out.with_name(f".{out.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "shards").mkdir(parents=True)
-    try:
-        write(dataset, aside, config, progress or (lambda done, of: None))
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    shutil.rmtree(out, ignore_errors=True)
-    aside.replace(out)
+    source = hashlib.sha256(f"{FORMAT}|{__version__}|{dataset.digest}|{config.model_dump_json()}".encode()).hexdigest()
+    if made_from(out) == source:
+        return Prepared.open(out)
+    with replacing(out, MANIFEST) as folder:
+        write(dataset, folder, config, source, progress or (lambda done, of: None))
     return Prepared.open(out)
 
 
-def write(dataset: Dataset, folder: Path, config: PrepareConfig, progress: Callable[[int, int], None]) -> None:
+def made_from(folder: Path) -> str | None:
+    """What a PREPARED folder was made from, as `prepare` notes it; None where there is no readable one."""
+    try:
+        return str(json.loads((folder / MANIFEST).read_text())["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, progress: Callable[[int, int], None]) -> None:
     """Split the tables by SKU, then build and write the parts, some at a time."""
+    (folder / "shards").mkdir()
     timeline = panel.timeline_of(dataset.tables["sales"], dataset.origin)
     present = filled(dataset.tables["sales"])
     skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
@@ -145,7 +163,7 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, progress: Calla
     shutil.rmtree(folder / "spill", ignore_errors=True)
     done = pools.done()
     np.savez(folder / "pools.npz", total=done.total, count=done.count)
-    write_manifest(folder, timeline, infos)
+    write_manifest(folder, timeline, infos, source)
 
 
 def add_to_pools(pools: PoolBuilder, shard: Shard) -> None:
@@ -158,7 +176,7 @@ def add_to_pools(pools: PoolBuilder, shard: Shard) -> None:
     pools.add(units, np.where(np.isnan(first), np.nan, shard.launch(first, version)), pool)
 
 
-def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo]) -> None:
+def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo], source: str) -> None:
     found = pl.scan_parquet(folder / "shards" / shards[0].file).collect_schema()
     content = {
         "format": FORMAT,
@@ -169,7 +187,7 @@ def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo]) ->
         "shards": [asdict(shard) for shard in shards],
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps({**content, "digest": digest}, indent=1))
+    (folder / MANIFEST).write_text(json.dumps({**content, "digest": digest, "source": source}, indent=1))
 
 
 def shard_of(tables: dict[str, pl.LazyFrame], timeline: Timeline, pools: Pools) -> Shard:

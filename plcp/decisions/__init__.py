@@ -54,7 +54,7 @@ def decide(scores_run: Path, dataset: Dataset, out: Path, config: DecideConfig |
             f"{scores_run}: no forecast in curve/; give the folder of a finished run (SCORES/runs/<run id>) that did not skip every product"
         )
     origin = _origin(scores_run / "curve" / parts[0])
-    known = terms(asof.cut(dataset, origin).tables, config.supply)
+    known = terms(known_tables(dataset, origin), config.supply)
     frames, standings = [], []
     for part in parts:
         outlook = read_outlook(scores_run, part, known, config.demand)
@@ -64,6 +64,16 @@ def decide(scores_run: Path, dataset: Dataset, out: Path, config: DecideConfig |
     decisions = ranked([*frames, alternatives])
     tables.write(tables.DECISIONS, decisions, out / "decisions" / "part-00000.parquet", _metadata(scores_run / "curve" / parts[0]))
     return decisions
+
+
+def known_tables(dataset: Dataset, origin: date) -> dict[str, pl.LazyFrame]:
+    """The tables cut at the origin, with the rows by which the shop announces what it launches from then on.
+
+    The cut takes a product's row without known_at for unknown before its launch; here it is the plan that the launch was forecast by.
+    """
+    cut, products = asof.cut(dataset, origin).tables, dataset.tables["products"]
+    announced = products.filter(pl.col("known_at").is_null() & (pl.col("launch_date") >= origin))
+    return cut | {"products": pl.concat([announced, cut["products"]])}  # where a product has both, the later one in the table counts
 
 
 def _own_decisions(outlook: Outlook, config: DecideConfig) -> pl.DataFrame:

@@ -1,7 +1,8 @@
 """Honest figures from the past: forecasts made at past origins with nothing known from later, judged by what came.
 
 OUT/<model>/seed-<n>/{in_life,launch,events,stages}.parquet   the forecasts of all origins
-OUT/metrics.parquet, OUT/details.parquet                       a row per model; every figure by seed, origin and bucket
+OUT/metrics.parquet, OUT/details.parquet                       a row per model; every figure by seed, origin and bucket, of all that
+                                                               was ever finished in OUT for the data and weeks asked for last
 OUT/.work/<origin>-<key>/                                      the data cut at an origin, and what each (model, seed) made of it
 """
 
@@ -13,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 
 import polars as pl
@@ -84,7 +84,8 @@ def backtest(
 
     In life are products that sold within the 26 weeks before an origin; launches are those first sold between an origin and the next,
     for the last origin before `launch_until` (unless given, as late as their first weeks are observed). What is finished is kept
-    and not made again. Raises ConfigError for an unknown model and for weeks outside the data.
+    and not made again; what was finished earlier in OUT, for the same data and weeks, stands in the table too. Raises ConfigError for
+    an unknown model and for weeks outside the data.
     """
     config, work = config or BacktestConfig(), Path(out) / ".work"
     contestants = {name: make_contestant(name, config) for name in dict.fromkeys(models)}
@@ -99,7 +100,7 @@ def backtest(
             bars.update(task, description=f"{run.name} {run.place.origin} seed {run.seed}")
             run.make()
             bars.advance(task)
-    return report(runs, Path(out))
+    return report(places, contestants, Path(out))
 
 
 @dataclass(frozen=True)
@@ -188,15 +189,28 @@ def kept(folder: Path, dataset: Dataset, config: PrepareConfig) -> Prepared:
     return Prepared.open(folder) if folder.exists() else prepare(dataset, folder, config)
 
 
-def report(runs: list[Run], out: Path) -> pl.DataFrame:
+def finished(places: list[Place], asked: dict[str, Contestant]) -> list[tuple[str, int, list[Path]]]:
+    """Model, seed and the forecasts at every place, of all that was ever finished at all of them; the models asked for come first.
+
+    Of a model that was made with several configurations the one asked for counts, else the one made last.
+    """
+    chosen, found = {name: f"{name}-{key(own.config)}" for name, own in asked.items()}, []
+    for path in sorted(places[0].folder.glob("*/seed-*/forecasts"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        folder, name, seed = path.parts[-3], path.parts[-3].rpartition("-")[0], path.parts[-2].removeprefix("seed-")
+        parts = [place.folder.joinpath(*path.parts[-3:]) for place in places]
+        if all(part.exists() for part in parts) and chosen.setdefault(name, folder) == folder:
+            found.append((name, int(seed), parts))
+    order = list(chosen)
+    return sorted(found, key=lambda run: (order.index(run[0]), run[1]))
+
+
+def report(places: list[Place], asked: dict[str, Contestant], out: Path) -> pl.DataFrame:
     """Write every (model, seed) over all origins, and what it is worth."""
-    found = []
-    for (name, seed), own in groupby(runs, lambda run: (run.name, run.seed)):
-        parts = list(own)
-        forecasts = Forecasts.concat([Forecasts.read(run.forecasts) for run in parts])
+    found, first = [], places[0]
+    for name, seed, parts in finished(places, asked):
+        forecasts = Forecasts.concat([Forecasts.read(part) for part in parts])
         forecasts.write(out / name / f"seed-{seed}")
-        place = parts[0].place
-        figures = score(place.truth, [run.place.window for run in parts], place.horizon, place.launch_horizon, forecasts)
+        figures = score(first.truth, [place.window for place in places], first.horizon, first.launch_horizon, forecasts)
         found.append(figures.select(pl.lit(name).alias("model"), pl.lit(seed).alias("seed"), pl.all()))
     details = pl.concat(found)
     table = summary(details)

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from plcp.base import ConfigError, DataError
+from plcp.base import ConfigError
 from plcp.data.features import inputs
 from plcp.data.prepared import Prepared, announced
 from plcp.data.shards import Shard
 from plcp.evaluation.cases import END_WEEKS, Cases
 from plcp.evaluation.contestant import CURVE_SCHEMA, EVENT_SCHEMA, STAGE_SCHEMA, Forecasts, event_frame, rows_of
-from plcp.forecast.forecaster import Forecast, Forecaster, ForecasterConfig, without_broken_photos
+from plcp.forecast.forecaster import Forecast, Forecaster, ForecasterConfig
 from plcp.training.export import export
 from plcp.training.loop import train
 from plcp.training.runs import VECTORS, TrainConfig
@@ -59,11 +59,7 @@ def forecast_rows(forecaster: Forecaster, shard: Shard, rows: np.ndarray, origin
     """Some products of a shard from their starts on; a photo that turns out to be broken counts as missing."""
     first = np.array([shard.timeline.index(start) for start in starts], np.int64)
     arrays = inputs(shard, rows, np.full(len(rows), shard.timeline.index(origin)), first, forecaster.spec)
-    skus = [shard.sku_id[row] for row in rows]
-    try:
-        return forecaster.forecast(arrays, skus, origin, starts)
-    except DataError:
-        return forecaster.forecast(without_broken_photos(arrays), skus, origin, starts)
+    return forecaster.forecast(arrays, [shard.sku_id[row] for row in rows], origin, starts, broken_photos="missing")
 
 
 def curve(forecast: Forecast, horizon: int) -> pl.DataFrame:

@@ -11,7 +11,6 @@ checksums.json      SHA-256 of every other file; its own digest names the model
 import datetime as dt
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from plcp.base import Config, ModelError
 from plcp.data.calendar import CALENDAR
 from plcp.data.features import FUTURE, HISTORY, NUMERIC, POOL, Spec
 from plcp.data.hashing import HASHED
+from plcp.folders import replacing
 from plcp.forecast.calibration import Calibration
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
@@ -66,26 +66,22 @@ def write(
     calibration: Calibration | None = None,
     facts: dict[str, str | int | float] | None = None,
 ) -> str:
-    """Write an artifact aside, put it in the folder's place, and return its digest.
+    """Write an artifact aside, put it in the folder's place, and return its digest. Raises DataError where something else stands there.
 
     origin: first week that training did not see; facts: what the card tells of data, training and accuracy.
     """
-    folder = Path(folder)
-    aside = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    save_file({name: value.detach().cpu().float().contiguous().clone() for name, value in model.state_dict().items()}, aside / WEIGHTS)
-    (aside / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone; whoever serves may be another
     config = ArtifactConfig(origin=origin, model=model.config, widths=model.widths, spec=spec, features=FEATURES)
-    (aside / CONFIG).write_text(config.model_dump_json(indent=1))
-    (aside / CALIBRATION).write_text(json.dumps((calibration or Calibration.identity()).to_dict()))
-    preprocessor.save(aside / "tokenizer")
-    model.save_towers(aside)
-    (aside / CARD).write_text(card(model, config, facts or {}))
-    sums = {name: sha256(aside / name) for name in files(aside)}
-    (aside / CHECKSUMS).write_text(json.dumps({"files": sums}, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.replace(folder)
+    weights = {name: value.detach().cpu().float().contiguous().clone() for name, value in model.state_dict().items()}
+    with replacing(folder, CHECKSUMS) as aside:
+        save_file(weights, aside / WEIGHTS)
+        (aside / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone; whoever serves may be another
+        (aside / CONFIG).write_text(config.model_dump_json(indent=1))
+        (aside / CALIBRATION).write_text(json.dumps((calibration or Calibration.identity()).to_dict()))
+        preprocessor.save(aside / "tokenizer")
+        model.save_towers(aside)
+        (aside / CARD).write_text(card(model, config, facts or {}))
+        sums = {name: sha256(aside / name) for name in files(aside)}
+        (aside / CHECKSUMS).write_text(json.dumps({"files": sums}, indent=1))
     return digest(folder)
 
 

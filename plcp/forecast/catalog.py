@@ -64,7 +64,8 @@ def score(model: Path, prepared: Path, scores: Path, config: CatalogConfig | Non
     if dry_run:
         return ScoreResult(run.root, skus, None, len(parts), len(run.finished()), time.monotonic() - begin)
     with run.alone():
-        finished = run.finished()
+        digests = {part.name: part.digest for part in parts}
+        finished = {name: record for name, record in run.finished().items() if record.input == digests.get(name)}
         kept = len(finished)
         if todo := [part for part in parts if part.name not in finished]:
             finished |= make(run, todo, skus, config)
@@ -162,7 +163,7 @@ class Driver:
         for number in range(tries):
             try:
                 # a try that was given up may have made it after all
-                record = self.run.record(part.name) or await self.ask(part)
+                record = await asyncio.to_thread(self.run.made, part.name, part.digest) or await self.ask(part)
             except Exception as error:
                 cause = error.cause if isinstance(error, RayTaskError) else error
                 if isinstance(cause, ModelError):

@@ -26,6 +26,7 @@ LAST_WEEK = BIN_WEEKS * (BINS - 1)  # the furthest week an event is dated in
 DATED = (0.1, 0.5, 0.9)  # probabilities an event is dated by
 CASE_INPUTS = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool")
 NEVER_HAPPENED = -30.0  # logit of what cannot be
+BrokenPhotos = Literal["refused", "missing"]
 
 
 class ForecasterConfig(Config):
@@ -86,20 +87,19 @@ class Forecaster:
         skus = np.array(shard.sku_id, dtype=object)
         cases = inputs(shard, rows, np.full(len(rows), at), starts[rows], self.spec)
         dates = [shard.timeline.date(s) for s in starts[rows]]
-        try:
-            forecast = self.forecast(cases, list(skus[rows]), origin, dates)
-        except DataError:
-            forecast = self.forecast(without_broken_photos(cases), list(skus[rows]), origin, dates)
+        forecast = self.forecast(cases, list(skus[rows]), origin, dates, broken_photos="missing")
         left = reason != ""
         skipped = pl.DataFrame(
             {"sku_id": list(skus[left]), "origin": [origin] * int(left.sum()), "reason": list(reason[left])}, SKIPPED.schema
         )
         return forecast, skipped
 
-    def forecast(self, cases: Arrays, sku_id: Sequence[str], origin: dt.date, starts: Sequence[dt.date]) -> Forecast:
-        """Forecast n cases as features.inputs gives them, from their first weeks on. Raises DataError naming the SKU of a photo
-        that is none."""
-        out = self.outputs(cases, sku_id)
+    def forecast(
+        self, cases: Arrays, sku_id: Sequence[str], origin: dt.date, starts: Sequence[dt.date], broken_photos: BrokenPhotos = "refused"
+    ) -> Forecast:
+        """Forecast n cases as features.inputs gives them, from their first weeks on. A photo that cannot be read is refused, by a
+        DataError naming its SKU, or counts as missing."""
+        out = self.outputs(cases, sku_id, broken_photos)
         units = cases["history"][:, :, 0]
         unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
         velocity = calibration.velocity(units)
@@ -115,9 +115,16 @@ class Forecaster:
             p_new_peak_12w=torch.sigmoid(torch.from_numpy(out["new_peak"]).double()).numpy(),
         )
 
-    def outputs(self, cases: Arrays, sku_id: Sequence[str]) -> dict[str, np.ndarray]:
-        """The model's raw outputs (LifeCycleModel.forward) of n cases, before calibration."""
-        vectors = {"text": self.encoder.text(cases["texts"]), "image": self.encoder.image(cases["images"], photo_owners(cases, sku_id))}
+    def outputs(self, cases: Arrays, sku_id: Sequence[str], broken_photos: BrokenPhotos = "refused") -> dict[str, np.ndarray]:
+        """The model's raw outputs (LifeCycleModel.forward) of n cases, before calibration. Photos as in `forecast`."""
+        try:
+            image = self.encoder.image(cases["images"], photo_owners(cases, sku_id))
+        except DataError:
+            if broken_photos == "refused":
+                raise
+            cases = without_broken_photos(cases)
+            image = self.encoder.image(cases["images"], photo_owners(cases, sku_id))
+        vectors = {"text": self.encoder.text(cases["texts"]), "image": image}
         count, size = len(sku_id), self.config.batch_size
         parts = [self._batch(cases, slice(first, first + size), vectors) for first in range(0, max(count, 1), size)]
         return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}

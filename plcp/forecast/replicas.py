@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from plcp.forecast import parts
 from plcp.forecast.forecaster import Forecast, Forecaster
 from plcp.forecast.parts import Part
 from plcp.forecast.runs import PartRecord
+from plcp.local_ray import start_local
 
 APP = "plcp"  # the application of Online and Catalog
 ONGOING = 2  # parts a replica holds at once: one is read or written while the other runs forward
@@ -136,14 +138,27 @@ def start_serve(**options: Any) -> None:
     serve.start(logging_config={"log_level": "WARNING"}, **options)
 
 
+def join() -> bool:
+    """Connect to the cluster that RAY_ADDRESS names or that `ray start` has started here; False where there is none."""
+    if os.environ.get("RAY_ADDRESS") == "local":
+        return False
+    try:
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.WARNING)
+    except ConnectionError:
+        if os.environ.get("RAY_ADDRESS"):
+            raise
+        return False
+    return True
+
+
 @contextmanager
 def cluster() -> Iterator[None]:
     """The Ray cluster at hand, or a local one for as long as the block lasts."""
     own = False
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
-        node = ray._private.worker._global_node  # no public call tells whether init found a cluster or started one
-        own = node is not None and node.is_head()
+        own = not join()
+        if own:
+            start_local(log_to_driver=False, logging_level=logging.WARNING)
     try:
         yield
     finally:

@@ -12,14 +12,15 @@ import datetime as dt
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from plcp.base import DataError
 from plcp.tables import FORECAST
@@ -92,20 +93,39 @@ class Run:
     def alone(self) -> Iterator[None]:
         """Wait until no other process makes this run, then keep others waiting; a kill ends that too."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        path = self.root / LOCK
+        with ExitStack() as held:
+            while True:
+                lock = held.enter_context(path.open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                    break  # or the one waited for has removed the file, and a third may hold a new one
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     def manifest(self) -> Manifest | None:
+        """What the run holds; None while it is being made. Raises DataError where the file is damaged."""
         path = self.root / MANIFEST
-        return Manifest.model_validate_json(path.read_bytes()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return Manifest.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise DataError(f"{path}: damaged ({first_error(error)}); run the same `plcp score` again, it mends the run") from error
 
     def record(self, part: str) -> PartRecord | None:
-        """The record of a part finished while the run is being made."""
+        """The record of a part finished while the run is being made; a damaged one is none, so that the part is made again."""
         try:
             return PartRecord.model_validate_json((self.root / PARTS / f"{part}.json").read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValidationError):
             return None
+
+    def made(self, part: str, digest: str) -> PartRecord | None:
+        """The record of a part made from the shard of this digest, if its files are still what they were."""
+        record = self.record(part)
+        return record if record and record.input == digest and self.intact(record) else None
 
     def aside(self) -> Path:
         """A fresh folder for one attempt at a part, on the same file system as the run."""
@@ -123,16 +143,18 @@ class Run:
 
     def finished(self) -> dict[str, PartRecord]:
         """Records by part of everything finished whose files are still what they were."""
-        manifest = self.manifest()
+        try:
+            manifest = self.manifest()
+        except DataError:  # the parts are made again, and the manifest with them
+            manifest = None
         records = {r.part: r for r in manifest.parts} if manifest else {}
-        for path in sorted((self.root / PARTS).glob("*.json")):
-            record = PartRecord.model_validate_json(path.read_bytes())
-            records[record.part] = record
+        found = (self.record(path.stem) for path in sorted((self.root / PARTS).glob("*.json")))
+        records |= {record.part: record for record in found if record}
         return {part: record for part, record in records.items() if self.intact(record)}
 
     def intact(self, record: PartRecord) -> bool:
         paths = {name: self.file(name, record.part) for name in FORECAST}
-        return all(path.exists() and checksum(path) == record.files[name].sha256 for name, path in paths.items())
+        return all(name in record.files and path.exists() and checksum(path) == record.files[name].sha256 for name, path in paths.items())
 
     def fail(self, failures: list[Failure]) -> Path:
         path = self.root / FAILURES
@@ -144,8 +166,7 @@ class Run:
         replace_text(self.root / MANIFEST, manifest.model_dump_json(indent=1))
         for name in (PARTS, ASIDE):
             shutil.rmtree(self.root / name, ignore_errors=True)
-        for name in (FAILURES, LOCK):
-            (self.root / name).unlink(missing_ok=True)
+        (self.root / FAILURES).unlink(missing_ok=True)
 
 
 def publish(scores: Path, run_id: str) -> None:
@@ -186,11 +207,18 @@ def rollback(scores: Path) -> Path:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write aside, then rename."""
+    """Write aside, then rename; on disk before the name is, so that a power cut leaves the old file or the new one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(text)
+    with aside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)
+
+
+def first_error(error: ValidationError) -> str:
+    return str(error.errors(include_url=False)[0]["msg"])
 
 
 def checksum(path: Path) -> str:

@@ -2,12 +2,13 @@
 
 import base64
 import io
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
-from PIL import Image
 
+from plcp.base import DataError
 from plcp.data.prepared import Prepared
 from plcp.data.shards import Shard
 from plcp.data.view import PanelView, shard_view
@@ -62,14 +63,16 @@ def _take_photos(history: History, shard: Shard, rows: list[int], view: PanelVie
     for row, at in zip(rows, shard.photos_at(places, np.full(len(rows), view.origin), announced), strict=True):
         photos = shard.photos.values["photos"][int(at)] if at >= 0 else []
         if len(photos):
-            history.photos[view.products["sku_id"][row]] = thumbnail(photos[0])
+            with suppress(DataError):  # a report does without a photo that cannot be read, as the forecast did
+                history.photos[view.products["sku_id"][row]] = thumbnail(photos[0])
 
 
 def thumbnail(photo: bytes) -> str:
-    """A small square of a photo as a data URI."""
-    with Image.open(io.BytesIO(photo)) as image:
-        square = image.convert("RGB")
-        square.thumbnail((THUMBNAIL, THUMBNAIL))
-        data = io.BytesIO()
-        square.save(data, "WEBP", quality=70)
+    """A photo made small, as a data URI. Raises DataError where it cannot be read."""
+    from plcp.model.preprocess import open_image  # here, as torch comes with it: what shows no photo does not wait
+
+    square = open_image(photo, "photo", THUMBNAIL)
+    square.thumbnail((THUMBNAIL, THUMBNAIL))
+    data = io.BytesIO()
+    square.save(data, "WEBP", quality=70)
     return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"

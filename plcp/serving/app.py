@@ -20,7 +20,7 @@ from plcp.serving.api import create_api
 from plcp.serving.auth import fingerprint, read_token, require_token_beyond_loopback
 from plcp.serving.scorer import Answer
 from plcp.serving.service import Service
-from plcp.serving.store import Published
+from plcp.serving.store import Published, Stock
 
 RETRY_AFTER_S = 1
 
@@ -57,7 +57,7 @@ class Online(Service):
         require_token_beyond_loopback(listens()[0], token)
         forecaster = Forecaster.load(config.model, config.forecaster)
         published = Published(config.scores) if config.scores else None
-        super().__init__(forecaster, Prepared.open(config.prepared), published, config.batch_rows, config.threads)
+        super().__init__(forecaster, Stock(config.prepared), published, config.batch_rows, config.threads)
         self._token = token
         self._share.set_max_batch_size(config.batch_rows)  # type: ignore[attr-defined]
 

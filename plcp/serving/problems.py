@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from plcp.base import PlcpError
+from plcp.base import DataError, PlcpError
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
@@ -85,6 +86,13 @@ def install(api: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         status = error.status_code if error.status_code in TITLES else 400
         return respond(ProblemError(status, f"{request.method} {request.url.path}: {error.detail}"), dict(error.headers or {}))
+
+    @api.exception_handler(DataError)
+    async def data(request: Request, error: DataError) -> JSONResponse:
+        logging.getLogger(__name__).error("%s %s: %s", request.method, request.url.path, error)
+        return respond(
+            ProblemError(503, "the catalog or its last run cannot be read, or is being replaced; ask again"), {"Retry-After": "1"}
+        )
 
     @api.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from plcp.base import DataError
 from plcp.data.prepared import Prepared, shard_of
-from plcp.data.shards import Shard, channel_type
+from plcp.data.shards import COUNTED, Shard, channel_type
+from plcp.model.preprocess import open_image
 from plcp.serving.problems import FieldError, invalid
 from plcp.serving.schemas import Product
 from plcp.tables import PRODUCTS, SALES
-
-COUNTED = ("units", "reviews", "rating_sum")  # channels in which nothing said means none
 
 
 def shard_of_products(products: Sequence[Product], prepared: Prepared) -> Shard:
     """One row per product, in their order, under the name it bears in the request.
 
-    Raises ProblemError (422) naming a sale that is not before the origin.
+    Raises ProblemError (422) naming a sale that lies in no week of the prepared data.
     """
     check_dates(products, prepared)
     names = [f"{place:06d}" for place in range(len(products))]  # a shard's rows are sorted by name
@@ -29,14 +29,26 @@ def shard_of_products(products: Sequence[Product], prepared: Prepared) -> Shard:
 
 
 def check_dates(products: Sequence[Product], prepared: Prepared) -> None:
-    late = [
-        FieldError(field=f"products[{i}].history[{j}].date", message=f"{sale.date} is not before the origin, {prepared.origin}")
+    early = f"is before the first week of the prepared data, {prepared.first_week}; leave such sales out and give launch_date"
+    late = f"is not before the origin, {prepared.origin}"
+    wrong = [
+        FieldError(field=f"products[{i}].history[{j}].date", message=f"{sale.date} {late if sale.date >= prepared.origin else early}")
         for i, product in enumerate(products)
         for j, sale in enumerate(sales(product))
-        if sale.date >= prepared.origin
+        if not prepared.first_week <= sale.date < prepared.origin
     ]
-    if late:
-        raise invalid(late)
+    if wrong:
+        raise invalid(wrong)
+
+
+def broken_photo(place: int, product: Product) -> FieldError | None:
+    """What is wrong with the photo that counts of a request's product, found by decoding it; None where nothing is."""
+    try:
+        if product.image:
+            open_image(product.image[0], "the photo")
+    except DataError as error:
+        return FieldError(field=f"products[{place}].image", message=str(error))
+    return None
 
 
 def sales(product: Product) -> list[Any]:

@@ -1,7 +1,8 @@
 """What the endpoint looks up: products in PREPARED, forecasts in the last run of SCORES."""
 
+import logging
+from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,39 @@ from plcp.forecast.runs import Run, latest
 from plcp.serving.problems import ProblemError
 from plcp.tables import CURVE, EVENT_TABLE, FORECAST, SKIPPED, STAGE_TABLE
 
-CACHED = 64  # shards kept decoded
+CACHE_BYTES = 1 << 30  # of decoded shards kept
+PHOTOS = "photos"
+LOOKED_UP = ["sku_id", "units", "cancelled", "versions"]  # what `products` is made of
 NAMED = 20  # unknown SKUs that an error spells out
+
+
+class ShardCache:
+    """Columns of shards, the ones read last kept, up to `limit` bytes."""
+
+    def __init__(self, prepared: Prepared, limit: int = CACHE_BYTES):
+        self.prepared, self.limit = prepared, limit
+        self._kept: OrderedDict[tuple[int, bool], pl.DataFrame] = OrderedDict()
+        self.columns = list(pl.read_parquet_schema(prepared.root / "shards" / prepared.shards[0].file))
+        self._others = [name for name in self.columns if name != PHOTOS]
+
+    @property
+    def size(self) -> int:
+        """Bytes kept."""
+        return sum(int(frame.estimated_size()) for frame in self._kept.values())
+
+    def read(self, index: int, photos: bool) -> pl.DataFrame:
+        """A shard's photos, which weigh more than all else and are only asked for by forecasts, or all its other columns."""
+        key = (index, photos)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        whole = self.prepared.read(index).frame  # whole, as only that is checked against the manifest
+        for half in (photos, False):
+            self._kept[index, half] = whole.select([PHOTOS] if half else self._others)
+        frame = self._kept[key]
+        while self._kept and self.size > self.limit:
+            self._kept.popitem(last=False)
+        return frame
 
 
 class Catalogue:
@@ -25,8 +57,8 @@ class Catalogue:
 
     def __init__(self, prepared: Prepared):
         self.prepared = prepared
-        self._read = lru_cache(maxsize=CACHED)(prepared.read)
-        views = [shard_view(prepared.read(i), prepared.weeks).products for i in range(len(prepared.shards))]
+        self._cache = ShardCache(prepared)
+        views = [shard_view(prepared.read(i, LOOKED_UP), prepared.weeks).products for i in range(len(prepared.shards))]
         words = pl.concat_str(["sku_id", "title", "category", "brand"], separator=" ", ignore_nulls=True).str.to_lowercase()
         products = pl.concat(views).with_row_index("row").with_columns(words=words).sort("sku_id")
         self._skus = products["sku_id"]
@@ -46,11 +78,16 @@ class Catalogue:
 
     def shard(self, places: np.ndarray) -> Shard:
         """These products as one shard, in their order."""
+        photos = self._rows_of(places, photos=True)
+        frame = self._rows_of(places, photos=False).hstack(photos).select(self._cache.columns)
+        return Shard(frame, self.prepared.timeline, self.prepared.pools)
+
+    def _rows_of(self, places: np.ndarray, photos: bool) -> pl.DataFrame:
         rows = self._rows[places]
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         order = np.argsort(owner, kind="stable")
-        frames = [self._read(int(i)).frame[rows[order][owner[order] == i] - self._starts[i]] for i in np.unique(owner)]
-        return Shard(pl.concat(frames)[np.argsort(order, kind="stable")], self.prepared.timeline, self.prepared.pools)
+        frames = [self._cache.read(int(i), photos)[rows[order][owner[order] == i] - self._starts[i]] for i in np.unique(owner)]
+        return pl.concat(frames)[np.argsort(order, kind="stable")]
 
     def facts(self, sku_id: str) -> dict[str, Any]:
         """What is known of a product by name: its row of `products`. Raises ProblemError (404)."""
@@ -65,10 +102,42 @@ class Catalogue:
 
     def history(self, sku_id: str) -> pl.DataFrame:
         """Columns week, units, price over the observed weeks; units are null where the shop was shut, price where unknown."""
-        view = shard_view(self.shard(self.places([sku_id])), self.prepared.weeks)
+        frame = self._rows_of(self.places([sku_id]), photos=False)
+        view = shard_view(Shard(frame, self.prepared.timeline, self.prepared.pools), self.prepared.weeks)
         weeks = [self.prepared.timeline.date(i) for i in range(self.prepared.weeks)]
         units = np.where(view.closed, np.nan, view.units[0])
         return pl.DataFrame({"week": weeks, "units": units, "price": view.price[0].astype(np.float64)}).fill_nan(None)
+
+
+class Stock:
+    """The catalogue of a PREPARED folder; opened anew when the folder is replaced."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        self._seen = self._mark()
+        self._catalogue = Catalogue(Prepared.open(self.root))
+
+    def catalogue(self) -> Catalogue:
+        """The catalogue of what stands there now, or the last one while its successor is being put in place."""
+        mark = self._mark()
+        if mark is None or mark == self._seen:
+            return self._catalogue
+        try:
+            successor = Catalogue(Prepared.open(self.root))
+        except DataError:
+            logging.getLogger(__name__).exception("the prepared data was replaced by what cannot be read; the old one stays in use")
+        else:
+            if self._mark() == mark:  # or it was replaced once more while it was read
+                self._catalogue, self._seen = successor, mark
+        return self._catalogue
+
+    def _mark(self) -> tuple[int, int, int] | None:
+        """What tells one manifest from another without reading it; None where there is none."""
+        try:
+            status = (self.root / "manifest.json").stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 class Published:

@@ -106,4 +106,9 @@ def _found(run: Path, found: T | None) -> T:
 
 
 def _state(folder: Path) -> State:
-    return State(**json.loads((folder / STATE).read_text()))
+    try:
+        return State(**json.loads((folder / STATE).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"{folder / STATE}: damaged, or of another version ({error}); start the run anew: `plcp train PREPARED --out RUN --no-resume`"
+        ) from error

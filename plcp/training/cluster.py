@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import ray
@@ -13,6 +13,7 @@ from ray.train import CheckpointConfig, RunConfig, ScalingConfig, TrainingFailed
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from plcp.base import PlcpError
+from plcp.local_ray import start_local
 from plcp.training.checkpoint import FOLDER, SCORE
 
 POLL_SECONDS = "0.2"  # Ray Train looks after its workers this often; every report waits for it
@@ -32,25 +33,43 @@ def connect(workers: int) -> None:
         return
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away, and it is one process less
     cpus = max(len(os.sched_getaffinity(0)), workers)
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    start_local(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
 
 
-def threads_per_worker(workers: int) -> int:
-    """CPUs that fall to each worker."""
-    return max(1, int(ray.cluster_resources().get("CPU", 1)) // workers)
+def share(nodes: Sequence[Mapping[str, float]], workers: int, cpus: int | None, gpus: int | None) -> tuple[int, int]:
+    """CPUs and GPUs of each worker: what was asked for (nodes that have it may still come), else what the nodes at hand have for all.
+
+    Args:
+        nodes: each node's resources. A worker lives on one node, so the cluster's sums would promise what no node has.
+    """
+    if gpus is None:
+        gpus = int(places(nodes, 0, 1) >= workers)
+    if cpus is None:
+        most = max((int(node.get("CPU", 0)) for node in nodes), default=1)
+        cpus = next((c for c in range(most, 1, -1) if places(nodes, c, gpus) >= workers), 1)
+    return cpus, gpus
 
 
-def fit(worker: Callable[[], None], run: Path, workers: int, threads: int) -> None:
-    """Run `worker` on all workers to its end, from the run's last checkpoint if there is one.
+def places(nodes: Sequence[Mapping[str, float]], cpus: int, gpus: int) -> int:
+    """How many workers of a size the nodes hold."""
+    wanted = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount}
+    return sum(int(min(node.get(name, 0) // amount for name, amount in wanted.items())) for node in nodes)
+
+
+def nodes_up() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def fit(worker: Callable[[], None], run: Path, workers: int, cpus: int, gpus: int) -> None:
+    """Run `worker` on all workers, each with so many CPUs and GPUs, to its end; from the run's last checkpoint if there is one.
 
     Raises TrainingError with the worker's own message, and KeyboardInterrupt after Ctrl-C, when all workers have stopped.
     """
-    gpu = ray.cluster_resources().get("GPU", 0) >= workers
     trainer = TorchTrainer(
         worker,
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": threads, **({"GPU": 1} if gpu else {})}
+            num_workers=workers, use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})}
         ),
         run_config=RunConfig(
             name=FOLDER,

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import load_file
 
-from plcp.base import DataError, ModelError
-from plcp.data.features import Arrays
+from plcp.base import ModelError
 from plcp.data.loader import CaseLoader
 from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import FEATURES, Artifact, ArtifactConfig
 from plcp.forecast.calibration import Calibration
-from plcp.forecast.forecaster import Forecaster, ForecasterConfig, without_broken_photos
+from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.model.model import LifeCycleModel
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint
@@ -63,13 +62,6 @@ def calibrate(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> Ca
     batches = list(itertools.islice(cases, -(-run.config.validation_cases // loader.batch_size)))
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in ("units", "age")}
     velocity = np.concatenate([calibration.velocity(batch["history"][:, :, 0]) for batch in batches])
-    quantiles = np.concatenate([quantiles_of(forecaster, batch) for batch in batches])
+    outputs = [forecaster.outputs(batch, batch["sku_id"], broken_photos="missing") for batch in batches]  # photos as in training
+    quantiles = np.concatenate([out["quantiles"] for out in outputs])
     return calibration.fit(quantiles, columns["units"], columns["age"], velocity)
-
-
-def quantiles_of(forecaster: Forecaster, batch: Arrays) -> np.ndarray:
-    """(cases, horizon, 9) in log1p units; a photo that cannot be read counts as missing, as it did in training."""
-    try:
-        return forecaster.outputs(batch, batch["sku_id"])["quantiles"]
-    except DataError:
-        return forecaster.outputs(without_broken_photos(batch), batch["sku_id"])["quantiles"]

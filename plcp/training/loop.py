@@ -42,10 +42,11 @@ def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: in
     this.begin()
     result = this.finished()
     if result is None:
-        cluster.connect(this.config.workers)
-        threads = cluster.threads_per_worker(this.config.workers)
+        workers, asked = this.config.workers, (this.config.cpus_per_worker, this.config.gpus_per_worker)
+        cluster.connect(workers)
+        cpus, gpus = cluster.share(cluster.nodes_up(), workers, *asked)
         with progress.live(this.folder, this.config.steps):
-            cluster.fit(functools.partial(worker, this, threads), this.folder, this.config.workers, threads)
+            cluster.fit(functools.partial(worker, this, cpus), this.folder, workers, cpus, gpus)
         result = this.finish()
     return result
 

@@ -41,6 +41,16 @@ class TrainConfig(Config):
     loss: LossConfig = Field(default_factory=lambda: LossConfig.model_validate({}))
     engine: EngineConfig = Field(default_factory=lambda: EngineConfig.model_validate({}))
     workers: int = Field(2, ge=1)
+    # What a worker gets is no part of what a run is, so that it can be continued on other machines: both are left out of its record.
+    gpus_per_worker: int | None = Field(
+        None,
+        ge=0,
+        exclude=True,
+        description="if not given, 1 if the nodes now up have enough; to be given where nodes come on demand",
+    )
+    cpus_per_worker: int | None = Field(
+        None, ge=1, exclude=True, description="also its threads; if not given, as many as the nodes now up have for each"
+    )
     steps: int = Field(2000, ge=1, description="at most; see patience")
     validate_every: int = Field(100, ge=1, description="steps between validations, each of which leaves a checkpoint")
     validation_cases: int = Field(16384, ge=1, description="cases looked at in a validation at most")
@@ -78,8 +88,12 @@ class Run:
         path = folder / CONFIG
         if not path.exists():
             raise ModelError(f"{folder}: no {CONFIG}, so this is no training run; make one with `plcp train PREPARED --out {folder}`")
-        content = json.loads(path.read_text())
-        run = Run(folder, Prepared.open(Path(content["prepared"])), TrainConfig.model_validate(content["config"]), content["seed"])
+        content = read_json(path)
+        try:
+            prepared, config, seed = Path(content["prepared"]), TrainConfig.model_validate(content["config"]), content["seed"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(path, error) from error
+        run = Run(folder, Prepared.open(prepared), config, seed)
         run.begin()
         return run
 
@@ -88,8 +102,8 @@ class Run:
         identity = {"config": self.config.model_dump(mode="json"), "seed": self.seed, "data": self.data.digest}
         path = self.folder / CONFIG
         if path.exists():
-            begun = json.loads(path.read_text())
-            if changes := list(differences({name: begun[name] for name in identity}, identity)):
+            begun = read_json(path)
+            if changes := list(differences({name: begun.get(name) for name in identity}, identity)):
                 raise ConfigError(f"{self.folder} holds a run with {'; '.join(changes[:5])}. Give another folder, or start it anew")
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +122,12 @@ class Run:
     def finished(self) -> RunResult | None:
         """What came of the run, once it has run to its end."""
         path = self.folder / RESULT
-        return RunResult(self.folder, **json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return RunResult(self.folder, **read_json(path))
+        except TypeError as error:
+            raise damaged(path, error) from error
 
     def finish(self) -> RunResult:
         """Write down what came of it."""
@@ -117,6 +136,23 @@ class Run:
         content = {name: value for name, value in asdict(result).items() if name != "run"}
         write_json(self.folder / RESULT, content)
         return result
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of a run's folder. Raises ModelError where the file holds none."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise damaged(path, "no JSON object")
+    return content
+
+
+def damaged(path: Path, reason: object) -> ModelError:
+    return ModelError(
+        f"{path}: damaged, or of another version ({reason}); start the run anew: `plcp train PREPARED --out {path.parent} --no-resume`"
+    )
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
+from plcp.config import load
 from plcp.serving.app import Application, build
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,14 @@ def test_weekly_job_runs_a_script_that_the_image_holds() -> None:
     interpreter, script, *_ = read(ROOT / "cluster/kuberay/rayjob.yaml")["spec"]["entrypoint"].split()
     assert interpreter == "python"
     assert (ROOT / Path(script).relative_to("/home/ray/plcp")).exists()
+
+
+def test_jobs_say_how_much_of_a_cluster_they_take_where_its_nodes_come_on_demand() -> None:
+    for file in ("ray-cluster.yaml", "cluster/kuberay/rayjob.yaml"):
+        options = re.findall(r"--set (score\S+)", (ROOT / file).read_text())
+        replica = load(overrides=options).score.replica
+        assert replica.gpus == 1
+        assert replica.replicas
 
 
 def test_served_application_passes_ray_serve_s_schema_and_its_own_configuration() -> None:

@@ -115,7 +115,7 @@ def test_what_is_not_yet_known_changes_nothing(week: int, seed: int) -> None:
             cancelled_at=pl.when(pl.col("cancelled_at") < origin).then("cancelled_at"),
         ),
         "reviews": shop["reviews"].filter(pl.col("date") < origin),
-        "products": shop["products"].filter(pl.col("known_at") < origin),
+        "products": shop["products"].filter((pl.col("known_at") < origin).fill_null(True)),
     }
     before, after = (cut(Dataset.of(frames), origin) for frames in (shop, changed))
     for name, frame in before.tables.items():

@@ -1,4 +1,5 @@
 import datetime as dt
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,15 +78,56 @@ def test_an_announced_product_is_a_shard_without_sales(prepared: Prepared) -> No
 def test_what_is_no_prepared_folder_says_so(tmp_path: Path, prepared: Prepared) -> None:
     with pytest.raises(DataError, match=r"no manifest\.json"):
         Prepared.open(tmp_path)
-    broken = prepared.root.parent / "broken"
+    broken = tmp_path / "broken"
     (broken / "shards").mkdir(parents=True)
-    (broken / "manifest.json").write_text((prepared.root / "manifest.json").read_text())
+    manifest = broken / "manifest.json"
+    for content in ("{", "[]", '{"format": 0}', '{"format": 1}'):
+        manifest.write_text(content)
+        with pytest.raises(DataError, match=r"manifest\.json.*plcp prepare"):
+            Prepared.open(broken)
+    manifest.write_text((prepared.root / "manifest.json").read_text())
     with pytest.raises(DataError, match="part-00000"):
         Prepared.open(broken)
-    for info in prepared.shards:
-        (broken / "shards" / info.file).write_bytes(b"PAR1 no more")
+
+
+def test_a_shard_that_changed_since_is_refused(prepared: Prepared, tmp_path: Path) -> None:
+    root = tmp_path / "P"
+    shutil.copytree(prepared.root, root)
+    opened = Prepared.open(root)
+    opened.read(0)
+    (root / "shards" / opened.shards[0].file).write_bytes((root / "shards" / opened.shards[1].file).read_bytes())
+    with pytest.raises(DataError, match=r"part-00000\.parquet: not the shard"):
+        opened.read(0)
+    (root / "shards" / opened.shards[0].file).unlink()
     with pytest.raises(DataError, match="cannot be read as a shard"):
-        Prepared.open(broken).read(0)
+        opened.read(0)
+
+
+def test_the_same_data_is_not_prepared_again_and_other_data_is(shop: dict[str, pl.DataFrame], tmp_path: Path) -> None:
+    told: list[int] = []
+    for data in (shop, shop, {**shop, "sales": shop["sales"][:-1]}):
+        prepare(Dataset.of(data), tmp_path / "P", progress=lambda done, of: told.append(done))
+    assert told == [1, 1]
+    assert [p.name for p in tmp_path.iterdir()] == ["P"]
+
+
+def test_a_folder_of_something_else_is_left_alone(shop: dict[str, pl.DataFrame], tmp_path: Path) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("years of work")
+    with pytest.raises(DataError, match=r"holds no manifest\.json"):
+        prepare(Dataset.of(shop), tmp_path)
+    assert thesis.read_text() == "years of work"
+
+
+def test_rows_before_the_first_sale_touch_no_other_product(tmp_path: Path) -> None:
+    """A full grid with zeros ahead of the shop's first sale."""
+    weeks = [FIRST_WEEK + dt.timedelta(weeks=w) for w in range(6)]
+    units = {"a": [0.0, 0, 3, 1, 0, 5], "b": [0.0, 0, 0, 0, 2, 7]}
+    sales = pl.concat([pl.DataFrame({"sku_id": s, "date": weeks, "units": u}) for s, u in units.items()])
+    products = pl.DataFrame({"sku_id": ["a", "b"], "title": ["A", "B"]})
+    view = panel_view(prepare(Dataset.of({"sales": sales, "products": products}), tmp_path / "p"))
+    assert view.timeline.first_week == weeks[2]
+    assert view.units.tolist() == [units["a"][2:], units["b"][2:]]
 
 
 def test_a_failed_attempt_leaves_nothing(shop: dict[str, pl.DataFrame], tmp_path: Path) -> None:

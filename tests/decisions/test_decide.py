@@ -10,8 +10,9 @@ import pytest
 from plcp import tables
 from plcp.base import DataError
 from plcp.data.asof import cut
-from plcp.decisions import DecideConfig, decide
+from plcp.decisions import DecideConfig, decide, known_tables
 from plcp.decisions.inventory import InventoryConfig
+from plcp.decisions.supply import SupplyConfig, terms
 from tests.decisions.shop import METADATA, ORIGIN, Product, dataset, write_run
 from tests.decisions.test_inventory import SUPPLY
 
@@ -86,6 +87,16 @@ def test_prices_paid_after_the_origin_are_not_known(tmp_path: Path) -> None:
 def test_data_already_cut_at_the_origin_gives_the_same_decisions(tmp_path: Path) -> None:
     run, data = write_run(tmp_path / "run", PRODUCTS), dataset(PRODUCTS)
     assert decide(run, data, tmp_path).equals(decide(run, cut(data, ORIGIN), tmp_path))
+
+
+def test_a_planned_launch_without_known_at_keeps_title_price_and_supply(tmp_path: Path) -> None:
+    launch = Product("launch", stage="introduction", start=ORIGIN + timedelta(weeks=2), supply=SUPPLY, title="New toy", price=12.0)
+    data = dataset([launch])
+    products = data.tables["products"].with_columns(launch_date=pl.lit(launch.start))
+    tables_of_plan = data.tables | {"products": products, "sales": data.tables["sales"].filter(pl.lit(False))}
+    known = known_tables(replace(data, tables=tables_of_plan, first_sale=data.first_sale.clear().lazy()), ORIGIN)
+    row = terms(known, SupplyConfig()).row(0, named=True)
+    assert (row["title"], row["price"], row["on_hand"]) == ("New toy", 12.0, SUPPLY["on_hand"])
 
 
 def test_without_supply_only_what_needs_none(tmp_path: Path) -> None:

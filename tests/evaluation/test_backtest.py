@@ -69,6 +69,18 @@ def test_an_origin_that_fails_leaves_the_finished_ones(shop: Dataset, tmp_path: 
     assert made == [week(56), week(64), week(64)]
 
 
+def test_models_and_seeds_finished_earlier_stay_in_the_table_of_the_same_weeks(shop: Dataset, tmp_path: Path) -> None:
+    first = run(shop, tmp_path, weeks=(64,), models=["recent"], seeds=[1])
+    table = run(shop, tmp_path, weeks=(64,), models=["seasonal_naive"], seeds=[2])
+    assert table.select("model", "seeds").rows() == [("seasonal_naive", 1), ("recent", 1)]
+    assert table.filter(model="recent").equals(first)
+    assert run(shop, tmp_path, weeks=(64,), models=["recent"], seeds=[2]).select("model", "seeds").rows() == [
+        ("recent", 2),
+        ("seasonal_naive", 1),
+    ]
+    assert run(shop, tmp_path, models=["recent"])["model"].to_list() == ["recent"]  # other weeks
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

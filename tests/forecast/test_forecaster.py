@@ -161,6 +161,7 @@ def test_a_broken_photo_is_named_online_and_left_out_in_a_catalog(forecaster: Fo
     found["images"] = [whole[:-30]]
     with pytest.raises(DataError, match=sku):
         forecaster.forecast(found, [sku], prepared.origin, [prepared.origin])
+    assert len(forecaster.forecast(found, [sku], prepared.origin, [prepared.origin], broken_photos="missing").stage) == 1
     broken = pl.lit([{"known_from": None, "photos": [whole[:-30]]}], shard.frame.schema["photos"])
     damaged = Shard(shard.frame.with_columns(photos=broken), shard.timeline, shard.pools)
     none = Shard(shard.frame.with_columns(photos=pl.lit(None, shard.frame.schema["photos"])), shard.timeline, shard.pools)

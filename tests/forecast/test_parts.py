@@ -103,6 +103,29 @@ def test_a_file_of_a_finished_part_that_was_damaged_is_made_again(shop: Made, tm
     assert score(shop.model, shop.prepared, tmp_path, dry_run=True).kept == 2
 
 
+def test_a_record_counts_only_with_its_files_and_its_input(shop: Made, tmp_path: Path) -> None:
+    part = parts_of(shop, tmp_path)[0]
+    record, run = asyncio.run(Catalog().score(part)), Run(part.run)
+    assert run.made(part.name, part.digest) == record
+    assert run.made(part.name, "0" * 64) is None, "another shard than now"
+    whole = run.file("curve", part.name).read_bytes()
+    run.file("curve", part.name).write_bytes(whole[:-1])
+    assert run.made(part.name, part.digest) is None, "a file is not what it was"
+    run.file("curve", part.name).unlink()
+    assert run.made(part.name, part.digest) is None, "a file is gone"
+    run.file("curve", part.name).write_bytes(whole)
+    (run.root / ".parts" / f"{part.name}.json").write_text('{"part":')
+    assert run.made(part.name, part.digest) is None, "the record is half written"
+
+
+def test_a_damaged_manifest_is_named_to_readers_and_mended_by_the_same_command(shop: Made, tmp_path: Path) -> None:
+    run = score_here(shop.model, shop.prepared, tmp_path)
+    (run.root / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match=r"manifest\.json: damaged .*run the same `plcp score` again"):
+        run.manifest()
+    assert score(shop.model, shop.prepared, tmp_path, dry_run=True).kept == 0
+
+
 def test_the_runs_name_follows_from_what_it_is_made_from(shop: Made, tmp_path: Path) -> None:
     names = {plan(shop.model, shop.prepared, tmp_path, CatalogConfig.model_validate(options))[0].run_id for options in SETTINGS}
     assert len(names) == len(SETTINGS) - 1, "where vectors are cached and how often a part is tried moves no bit"

@@ -1,9 +1,11 @@
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from plcp.base import DataError
-from plcp.forecast.runs import MANIFEST, latest, publish, published, rollback
+from plcp.forecast.runs import LOCK, MANIFEST, Run, latest, publish, published, rollback
 
 
 def made(scores: Path, *runs: str) -> Path:
@@ -57,3 +59,23 @@ def test_a_kill_between_the_two_writes_of_publishing_shows_the_old_run(tmp_path:
     (tmp_path / "HISTORY").write_text("a\nb\n")
     assert published(tmp_path) == ["a"]
     assert published(made(tmp_path, "b")) == ["a", "b"]
+
+
+def test_one_at_a_time_makes_a_run_however_many_wait(tmp_path: Path) -> None:
+    run, inside, most = Run(tmp_path / "run"), [0], [0]
+
+    def make() -> None:
+        for _ in range(20):
+            with run.alone():
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.0005)
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=make) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert not (run.root / LOCK).exists()

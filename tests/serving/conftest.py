@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from plcp.data.prepared import Prepared
 from plcp.forecast.forecaster import Forecaster
 from plcp.forecast.runs import Run
 from plcp.serving.api import create_api
 from plcp.serving.service import Service
-from plcp.serving.store import Published
+from plcp.serving.store import Published, Stock
 from tests.forecast.shop import Made, made, score_here
 
 
@@ -31,7 +30,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 def service(shop: Shop, scores: Path | None = None) -> Service:
     published = Published(scores) if scores else None
-    return Service(Forecaster.load(shop.model), Prepared.open(shop.prepared), published, batch_rows=5, threads=1)
+    return Service(Forecaster.load(shop.model), Stock(shop.prepared), published, batch_rows=5, threads=1)
 
 
 def client_of(service: Service) -> TestClient:

@@ -1,16 +1,24 @@
 import base64
 import datetime as dt
+import io
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from plcp import tables
+from plcp.data.contract import Dataset
+from plcp.data.prepared import PrepareConfig, Prepared, prepare
+from plcp.data.shards import Shard
 from plcp.forecast.runs import publish
 from plcp.serving.problems import MEDIA_TYPE
+from plcp.serving.scorer import Answer
 from tests.conftest import little_shop, photo
 from tests.forecast.shop import score_here, tiny_artifact
 from tests.serving.conftest import Shop, client_of, service
@@ -63,6 +71,7 @@ def whole_product(sku_id: str) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("title", "category", "brand", "list_price")},
         "image": base64.b64encode(row["image"]).decode() if row["image"] else None,
+        "launch_date": row["launch_date"].isoformat() if row["launch_date"] else None,
         "history": [
             {**sale, "date": sale["date"].isoformat()} for sale in sales.select("date", "units", "price", "promo", "in_stock").to_dicts()
         ],
@@ -143,6 +152,7 @@ def test_an_image_that_is_none_is_named_by_its_field(client: TestClient, image: 
         ({"products": [{"title": "a", "colour": "red"}]}, "products[0].colour"),
         ({"products": [{"title": "a", "history": [{"date": "2023-05-01", "units": -1}]}]}, "products[0].history[0].units"),
         ({"products": [{"title": "a", "history": [{"date": "2023-05-08", "units": 1}]}]}, "products[0].history[0].date"),
+        ({"products": [{"title": "a", "history": [{"date": "2022-01-02", "units": 1}]}]}, "products[0].history[0].date"),
         ({"products": [{"title": "a", "history": [{"date": "2023-05-01", "units": 1, "promo": 1.5}]}]}, "products[0].history[0].promo"),
     ],
 )
@@ -173,7 +183,7 @@ def test_readers_move_on_when_the_next_run_is_published(shop: Shop, tmp_path: Pa
     first = score_here(shop.model, shop.prepared, tmp_path)
     with client_of(service(shop, tmp_path)) as client:
         assert client.get("/v1/sku/P007").json()["run"] == first.root.name
-        other = tiny_artifact(tmp_path / "model", service(shop).prepared, seed=1)
+        other = tiny_artifact(tmp_path / "model", Prepared.open(shop.prepared), seed=1)
         second = score_here(other, shop.prepared, tmp_path)
         assert client.get("/v1/sku/P007").json()["run"] == second.root.name
         publish(tmp_path, first.root.name)
@@ -202,6 +212,57 @@ def test_the_model_tells_what_it_is(client: TestClient, shop: Shop) -> None:
     answer = client.get("/v1/model").json()
     assert (answer["origin"], answer["horizon"], answer["run"]) == ("2023-05-08", 26, shop.run.root.name)
     assert answer["card"].startswith("# PLCP life-cycle model")
+
+
+def test_probes_in_a_row_cost_one_pass_through_the_model(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = service(shop)
+    passes: list[int] = []
+    batch = made.batch
+
+    async def counted(shards: list[Shard]) -> list[Answer]:
+        passes.append(len(shards))
+        return await batch(shards)
+
+    monkeypatch.setattr(made, "batch", counted)
+    monkeypatch.setattr(made, "_checked", -1e9)
+    with client_of(made) as client:
+        assert [client.get("/readyz").status_code for _ in range(5)] == [200] * 5
+    assert passes == [1]
+
+
+def test_a_catalog_replaced_under_the_endpoint_is_answered_from_anew(shop: Shop, tmp_path: Path) -> None:
+    folder = shutil.copytree(shop.prepared, tmp_path / "prepared")
+    first = Prepared.open(folder)
+    with client_of(service(replace(shop, prepared=folder))) as client:
+        assert score(client, sku_ids=["P001"])["origin"] == ORIGIN.isoformat()
+        shop_now = little_shop(30, weeks=75, seed=3)
+        prepare(Dataset.of(shop_now), folder, PrepareConfig(skus_per_shard=8))
+        answer = score(client, sku_ids=["P029", "P001"], products=[{"title": "Red mug"}])
+        model = client.get("/v1/model").json()
+        sold = client.get("/v1/sku/P004").json()["history"]
+    assert {row["sku_id"] for row in answer["forecasts"] + answer["skipped"]} == {"P029", "P001", "product-0"}
+    assert answer["origin"] == (ORIGIN + dt.timedelta(weeks=5)).isoformat()
+    assert model["prepared"] == Prepared.open(folder).digest != first.digest
+    stood = shop_now["sales"].filter((pl.col("sku_id") == "P004") & pl.col("cancelled_at").is_null())
+    assert sum(week["units"] or 0 for week in sold) == stood["units"].sum()
+
+
+def test_prepared_data_that_cannot_be_read_is_not_ready_rather_than_broken(shop: Shop, tmp_path: Path) -> None:
+    folder = shutil.copytree(shop.prepared, tmp_path / "prepared")
+    with client_of(service(replace(shop, prepared=folder))) as client:
+        for shard in (folder / "shards").iterdir():
+            shard.unlink()
+        answer = client.post("/v1/score", json={"sku_ids": ["P001"]})
+    assert (answer.status_code, answer.headers["content-type"]) == (503, MEDIA_TYPE)
+    assert str(tmp_path) not in answer.text
+
+
+def test_a_poster_of_a_photo_is_refused_before_it_is_decoded(client: TestClient) -> None:
+    large = io.BytesIO()
+    Image.new("1", (5000, 4000)).save(large, "PNG")
+    problem = refused(client, products=[{"title": "Red mug", "image": base64.b64encode(large.getvalue()).decode()}])
+    assert (problem["status"], problem["errors"][0]["field"]) == (422, "products[0].image")
+    assert "more than 16,000,000" in problem["detail"]
 
 
 def test_probes_answer(client: TestClient) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from plcp.data.prepared import Prepared
 from plcp.serving.problems import ProblemError
-from plcp.serving.store import Catalogue, Published
+from plcp.serving.store import Catalogue, Published, ShardCache
 from tests.conftest import little_shop
 from tests.serving.conftest import Shop
 
@@ -34,6 +34,16 @@ def test_the_history_is_what_was_sold_and_not_taken_back(catalogue: Catalogue) -
     sales = little_shop(24)["sales"]
     stood = sales.filter((sales["sku_id"] == "P004") & sales["cancelled_at"].is_null())
     assert catalogue.history("P004")["units"].sum() == stood["units"].sum()
+
+
+def test_the_shards_kept_weigh_no_more_than_allowed(shop: Shop) -> None:
+    prepared = Prepared.open(shop.prepared)
+    weights = {photos: ShardCache(prepared).read(0, photos).estimated_size() for photos in (False, True)}
+    cache = ShardCache(prepared, limit=int(1.5 * sum(weights.values())))
+    for i in range(3):
+        assert cache.read(i, photos=True).columns == ["photos"]
+        assert cache.read(i, photos=False).equals(prepared.read(i).frame.drop("photos"))
+        assert 0 < cache.size <= cache.limit
 
 
 def test_a_run_answers_for_each_of_its_products_and_no_other(shop: Shop) -> None:

@@ -21,3 +21,10 @@ def test_a_folder_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     for ask in (checkpoint.best, checkpoint.last):
         with pytest.raises(ModelError, match="holds no checkpoint yet"):
             ask(tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"step": 4', '{"stpe": 4}', "4"])
+def test_a_damaged_state_is_named_with_what_to_do(tmp_path: Path, content: str) -> None:
+    (tmp_path / checkpoint.STATE).write_text(content)
+    with pytest.raises(ModelError, match=r"state\.json: damaged.*--no-resume"):
+        checkpoint._state(tmp_path)

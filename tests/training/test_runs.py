@@ -6,7 +6,7 @@ import pytest
 from plcp.base import ConfigError, ModelError
 from plcp.data.prepared import Prepared
 from plcp.model.preprocess import Preprocessor
-from plcp.training.runs import CONFIG, PREPROCESSOR, Run, TrainConfig
+from plcp.training.runs import CONFIG, PREPROCESSOR, RESULT, Run, TrainConfig
 
 
 def test_a_folder_keeps_to_the_run_it_was_begun_with(prepared: Prepared, options: TrainConfig, tmp_path: Path) -> None:
@@ -35,3 +35,17 @@ def test_starting_anew_removes_the_run_and_nothing_else(prepared: Prepared, opti
 def test_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=CONFIG):
         Run.open(tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"seed": 1', "[]", '{"seed": 1}', '{"prepared": "P", "seed": 1, "config": {"stpes": 2}}'])
+def test_damaged_files_are_named_with_what_to_do(prepared: Prepared, options: TrainConfig, tmp_path: Path, content: str) -> None:
+    run = Run(tmp_path, prepared, options, seed=1)
+    for name, ask in ((CONFIG, lambda: Run.open(tmp_path)), (RESULT, run.finished)):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ModelError, match=rf"(?s){name}: damaged.*--no-resume"):
+            ask()
+
+
+def test_a_run_can_be_continued_on_other_machines(prepared: Prepared, options: TrainConfig, tmp_path: Path) -> None:
+    Run(tmp_path, prepared, options, seed=1).begin()
+    Run(tmp_path, prepared, options.model_copy(update={"gpus_per_worker": 1, "cpus_per_worker": 8}), seed=1).begin()

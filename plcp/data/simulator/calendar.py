@@ -12,10 +12,6 @@ def week_of_year(first_week: date, start: int, stop: int) -> Array:
     return np.array([(first_week + timedelta(weeks=t)).isocalendar().week for t in range(start, stop)])
 
 
-def monday(first_week: date, week: int) -> date:
-    return first_week + timedelta(weeks=int(week))
-
-
 def days(first_week: date, week: Array, day: Array | int = 0) -> Array:
     """Week indices (and days of the week, 0 = Monday) as numpy dates."""
     return np.datetime64(first_week, "D") + (np.asarray(week, np.int64) * 7 + day).astype("timedelta64[D]")

@@ -33,33 +33,32 @@ def soil(config: SimulatorConfig, tables: dict[str, pl.DataFrame], chunk: int) -
 
 def _sales(sales: pl.DataFrame, draws: Draws) -> pl.DataFrame:
     """Cancelled orders, corrections below zero, missing prices and stock, rows that stand as two."""
-    u = draws.hashed("sales-dirt", np.arange(sales.height)[:, None], np.arange(4))
-    at = np.arange(sales.height)
-    sold = sales["units"].to_numpy()
-    two = at[(u[:, 2] < SPLIT) & (sold >= 2)]
+    at, sold = np.arange(sales.height), sales["units"].to_numpy()
+    u = draws.hashed("sales-dirt", at[:, None], np.arange(4))
+    split, back, minus = at[(u[:, 2] < SPLIT) & (sold >= 2)], at[u[:, 0] < CANCELLED], at[u[:, 1] < NEGATIVE]
     units = sold.copy()
-    units[two] = np.floor(sold[two] / 2)
-    second = sales[two].with_columns(
-        units=pl.Series(sold[two] - units[two]), page_views=pl.lit(0.0), returns=pl.lit(0.0), ad_spend=pl.lit(0.0)
-    )
-    back = at[u[:, 0] < CANCELLED]
-    delay = 1 + np.floor(u[back, 1] * 20).astype(np.int64)
-    taken = sales[back].with_columns(
-        units=pl.Series(np.floor(4 + 40 * u[back, 1] * u[back, 3] + sold[back] * 2)),
-        page_views=pl.lit(0.0), returns=pl.lit(0.0), ad_spend=pl.lit(0.0),
-        cancelled_at=pl.col("date") + pl.Series(delay * 86_400_000, dtype=pl.Duration("ms")),
-    )  # fmt: skip
-    minus = sales[at[u[:, 1] < NEGATIVE]].with_columns(units=-1 - pl.col("units"))
+    units[split] = np.floor(sold[split] / 2)
     first = sales.with_columns(
         units=pl.Series(units),
         price=pl.when(pl.Series(u[:, 3] >= PRICELESS)).then("price"),
         in_stock=pl.when(pl.Series(u[:, 0] < 1 - UNKNOWN_STOCK)).then("in_stock"),
         cancelled_at=pl.lit(None, pl.Date),
     )
-    order = np.concatenate([at, two, back, at[u[:, 1] < NEGATIVE]])
-    return pl.concat(
-        [first, second.with_columns(cancelled_at=pl.lit(None, pl.Date)), taken, minus.with_columns(cancelled_at=pl.lit(None, pl.Date))]
-    )[np.argsort(order, kind="stable")]
+    second = _more(sales[split], sold[split] - units[split])
+    order = np.floor(4 + 40 * u[back, 1] * u[back, 3] + sold[back] * 2)
+    days_later = pl.Series((1 + np.floor(u[back, 1] * 20).astype(np.int64)) * 86_400_000, dtype=pl.Duration("ms"))
+    taken_back = _more(sales[back], order).with_columns(cancelled_at=pl.col("date") + days_later)
+    corrected = sales[minus].with_columns(units=-1 - pl.col("units"), cancelled_at=pl.lit(None, pl.Date))
+    place = np.argsort(np.concatenate([at, split, back, minus]), kind="stable")
+    return pl.concat([first, second, taken_back, corrected])[place]
+
+
+def _more(sales: pl.DataFrame, units: Array) -> pl.DataFrame:
+    """Further rows of the same products and days, with units alone."""
+    nothing = pl.lit(0.0)
+    return sales.with_columns(
+        units=pl.Series(units), page_views=nothing, returns=nothing, ad_spend=nothing, cancelled_at=pl.lit(None, pl.Date)
+    )
 
 
 def _products(config: SimulatorConfig, products: pl.DataFrame, draws: Draws) -> pl.DataFrame:

@@ -1,0 +1,48 @@
+"""Folders that appear whole or not at all, and never take the place of anything but their own kind."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plcp.base import DataError
+
+
+@contextmanager
+def replacing(out: Path, mark: str) -> Iterator[Path]:
+    """A new folder to write into, which becomes `out` when the block ends well; an error leaves `out` as it was.
+
+    An earlier folder is replaced only if it holds the file `mark`, which every folder of this kind does. Two writers of one place
+    take turns. Raises DataError where something else stands there.
+    """
+    out = Path(out).resolve()
+    if out.exists() and not (out / mark).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise DataError(f"{out} exists and holds no {mark}, so it was not written by this command; give another folder or remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone(out.parent):
+        aside, old = (out.with_name(f".{out.name}.{state}") for state in ("writing", "old"))
+        for rest in (aside, old):  # of an attempt that was killed
+            shutil.rmtree(rest, ignore_errors=True)
+        aside.mkdir()
+        try:
+            yield aside
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        if out.exists():
+            out.replace(old)
+        aside.replace(out)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for this folder. The lock goes with the process, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

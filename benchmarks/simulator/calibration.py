@@ -1,6 +1,6 @@
 """The simulated shop beside Online Retail II: a table and a picture of their distributions.
 
-    PLCP_BENCH_DATA=… python -m benchmarks.simulator.calibration OUT
+    PLCP_BENCH_DATA=… python -m benchmarks.simulator.calibration benchmarks/results
 
 Both panels are cut to weeks × SKUs of units sold and go through the same functions.
 """
@@ -186,8 +186,8 @@ def main(out: Path) -> None:
     real = online_retail()
     theirs, mine, their_shares, my_shares = distributions(real), distributions(ours), shares(real), shares(ours)
     text = table(theirs, mine, their_shares, my_shares)
-    (out / "calibration.md").write_text(text + "\n")
-    picture(theirs, mine, out / "calibration.png")
+    (out / "simulator_calibration.md").write_text(text + "\n")
+    picture(theirs, mine, out / "simulator_calibration.png")
     print(text)
     figures = []
     for name in theirs:

@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +34,7 @@ def show_table(frame: "pl.DataFrame", title: str = "") -> None:
         number = kind.is_numeric()
         table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in frame.iter_rows():
-        table.add_row(*map(_cell, row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     console.print(table)
 
 
@@ -64,7 +65,7 @@ class Story:
         """All steps once more, the whole time, and what to do next."""
         table = Table("step", "seconds", "outcome", box=box.SIMPLE_HEAD, title="What was done", title_justify="left")
         for name, seconds, outcome in self.steps:
-            table.add_row(name, f"{seconds:.1f}", outcome)
+            table.add_row(name, f"{seconds:.1f}", Text(outcome))
         table.add_row("in all", f"{sum(seconds for _, seconds, _ in self.steps):.1f}", "")
         console.print(table)
         for sentence in sentences:

@@ -13,6 +13,7 @@ import ray
 import torch
 from pydantic import Field
 from ray import serve
+from ray._private import services
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus
 
@@ -139,15 +140,15 @@ def start_serve(**options: Any) -> None:
 
 
 def join() -> bool:
-    """Connect to the cluster that RAY_ADDRESS names or that `ray start` has started here; False where there is none."""
-    if os.environ.get("RAY_ADDRESS") == "local":
+    """Connect to the cluster that RAY_ADDRESS names or that `ray start` has started here; False where there is none.
+
+    Ray's own "auto" would also take the private Ray of another process, which goes when that process ends.
+    """
+    named = os.environ.get("RAY_ADDRESS")
+    started = services.find_bootstrap_address(None)
+    if named == "local" or not (named or started in services.find_gcs_addresses()):
         return False
-    try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.WARNING)
-    except ConnectionError:
-        if os.environ.get("RAY_ADDRESS"):
-            raise
-        return False
+    ray.init(address=named or started, log_to_driver=False, logging_level=logging.WARNING)
     return True
 
 

@@ -1,9 +1,12 @@
 import hashlib
 import re
+import sys
+import time
 from datetime import date
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 
 import plcp
@@ -57,6 +60,24 @@ def test_a_broken_off_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -
     simulate(TWO_CHUNKS, tmp_path, lambda done, _: counted.append(done))
     assert counted == [1000, 1040]
     assert contents(tmp_path) == whole
+
+
+def test_no_worker_outlives_a_killed_run(tmp_path: Path) -> None:
+    lines = (
+        "from pathlib import Path",
+        "from plcp.data.simulator import SimulatorConfig, simulate",
+        "if __name__ == '__main__':",
+        f"    simulate(SimulatorConfig(skus=100_000, workers=2), Path({str(tmp_path / 'shop')!r}))",
+    )
+    (tmp_path / "run.py").write_text("\n".join(lines))
+    run = psutil.Popen([sys.executable, str(tmp_path / "run.py")])
+    while not list(tmp_path.glob("shop/sales/*.parquet")):
+        time.sleep(0.1)
+    children = run.children(recursive=True)
+    run.kill()
+    run.wait()
+    assert len(children) >= 2
+    assert psutil.wait_procs(children, timeout=20)[1] == []
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def demo(
             dataset, [origin], out / "backtest", models=MODELS, seeds=[settings.seed], horizon=HORIZON, config=settings.backtest
         )
         losses = ", ".join(f"{model} {loss:.3f}" for model, loss in metrics.select("model", "in-life wql").iter_rows())
-        show_table(metrics.select("model", "in-life wql", "wape_total", "launch wql", "end_8w AUC", "stage F1"))
+        show_table(metrics.select("model", "in-life wql", "wape_total", "launch wql", "end_4w AUC", "stage F1"))
         say(f"at {origin}, {HORIZON} weeks ahead, quantile loss: {losses}")
 
     score_decide_report(story, model, prepared, dataset, out, settings)

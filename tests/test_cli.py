@@ -164,6 +164,6 @@ def test_serve_answers_on_this_machine_until_it_is_told_to_stop(tmp_path: Path) 
         assert server.stdout.readline() == f"serving on http://127.0.0.1:{port} until Ctrl-C\n"
         answer = httpx.post(f"http://127.0.0.1:{port}/v1/score", json={"sku_ids": ["P001"]}, timeout=60)
         server.send_signal(signal.SIGINT)
-        assert server.stdout.read() == "stopped\n"
+        assert server.stdout.read().splitlines()[-1] == "stopped"  # Ray may say something of its own before
     assert answer.status_code == 200
     assert server.returncode == 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plcp.command import AsOf, Data, DataOption, Model, Out, PreparedPath, Scores, application, monday, number, start, with_settings
+from plcp.data.sources import SOURCES
 
 if TYPE_CHECKING:
     from plcp.config import Settings
@@ -42,19 +43,16 @@ def simulate(
 
 @command
 def import_(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What SRC is: online-retail.", show_default=False)],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=f"What SRC is: {', '.join(SOURCES)}.", show_default=False)],
     src: Annotated[Path, typer.Argument(metavar="SRC", help="The foreign file or folder.", show_default=False)],
     out: Out,
     settings: "Settings",
 ) -> None:
     """Turn foreign data into the data contract."""
-    from plcp.base import ConfigError
     from plcp.console import console
-    from plcp.data.sources import SOURCES
+    from plcp.data.sources import importer
 
-    if source not in SOURCES:
-        raise ConfigError(f"unknown source {source}; there are: {', '.join(SOURCES)}")
-    console.print(str(SOURCES[source](src, out)))
+    console.print(str(importer(source)(src, out)))
 
 
 @command

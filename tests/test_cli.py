@@ -16,6 +16,7 @@ import pytest
 
 from plcp import cli, command
 from plcp.data.prepared import Prepared
+from plcp.data.sources import SOURCES
 from tests.forecast.shop import made
 
 PLCP = Path(sys.executable).with_name("plcp")
@@ -117,6 +118,26 @@ def test_foreign_data_becomes_the_contract(plcp: Callable[..., Ended], tmp_path:
     assert code == 0
     assert "4 rows read" in out
     assert sorted(pl.read_parquet(tmp_path / "data/sales/*.parquet")["sku_id"]) == ["71053", "85123A"]
+
+
+@pytest.mark.parametrize(
+    ("source", "table", "read"),
+    [
+        ("transactions", "sku,date,quantity\na,2024-01-02,3\na,2024-01-03,-1\n", "2 rows read, 2 kept"),
+        ("wide", "sku,2024-W01,2024-W02\na,3,\n", "2 rows read, 1 kept"),
+    ],
+)
+def test_a_tables_shape_is_named_as_its_source(plcp: Callable[..., Ended], tmp_path: Path, source: str, table: str, read: str) -> None:
+    (tmp_path / "table.csv").write_text(table)
+    code, out, _ = plcp("import", source, tmp_path / "table.csv", "--out", tmp_path / "data")
+    assert code == 0
+    assert read in out
+    assert plcp("check", tmp_path / "data")[0] == 0
+
+
+def test_the_help_of_import_names_every_source(plcp: Callable[..., Ended]) -> None:
+    _, out, _ = plcp("import", "--help")
+    assert all(source in out for source in SOURCES)
 
 
 def test_an_unknown_source_is_refused_with_those_there_are(plcp: Callable[..., Ended], tmp_path: Path) -> None:

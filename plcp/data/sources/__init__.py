@@ -1,18 +1,25 @@
-"""Importers: foreign data → the contract. A new one is a file here and a line below."""
+"""Importers: foreign data → the contract. A new one is a file here and its name below.
+
+The file `online_retail.py` of the source `online-retail` holds `import_online_retail(src, out)`. Nothing is imported before it is asked
+for, so that the command line can name the sources at once.
+"""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from plcp.data.sources.online_retail import import_online_retail
-from plcp.data.sources.orange_juice import import_orange_juice
-from plcp.data.sources.transactions import import_transactions
-from plcp.data.sources.wide import import_wide
-from plcp.data.sources.writing import ImportReport
+if TYPE_CHECKING:
+    from plcp.data.sources.writing import ImportReport
 
-SOURCES: dict[str, Callable[[Path, Path], ImportReport]] = {
-    "online-retail": import_online_retail,
-    "orange-juice": import_orange_juice,
-    "transactions": import_transactions,
-    "wide": import_wide,
-}
-__all__ = ["SOURCES", "ImportReport"]
+SOURCES = ("online-retail", "orange-juice", "transactions", "wide")
+
+
+def importer(source: str) -> "Callable[[Path, Path], ImportReport]":
+    """The function that turns a foreign file or folder into a data folder. Raises ConfigError for a source that there is not."""
+    from plcp.base import ConfigError  # here, so that help does not wait for pydantic
+
+    if source not in SOURCES:
+        raise ConfigError(f"unknown source {source}; there are: {', '.join(SOURCES)}")
+    module = source.replace("-", "_")
+    return getattr(import_module(f"{__name__}.{module}"), f"import_{module}")

@@ -85,6 +85,7 @@ def prepare(data: Data, out: Out, settings: "Settings", as_of: AsOf = None) -> N
     dataset = contract.open_dataset(data, settings.data, quarantine=out.with_name(f"{out.name}-quarantine"))
     with progress("shards") as told:
         result = prepared.prepare(asof.cut(dataset, as_of) if as_of else dataset, out, settings.prepare, told)
+    console.print(str(result.account))
     console.print(f"{result.skus:,} SKUs × {result.weeks} weeks to {result.origin} in {out}")
 
 

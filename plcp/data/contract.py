@@ -14,7 +14,7 @@ from pydantic import field_validator
 from plcp.base import Config, DataError
 from plcp.data import files
 from plcp.data.problems import Problem, Report
-from plcp.data.validation import Examined, Rules, examine
+from plcp.data.validation import BY_DATE, Examined, Rules, examine
 from plcp.data.whole import folder_problems, relations, weekly_dates
 from plcp.tables import CONTRACT
 
@@ -53,6 +53,7 @@ class Dataset:
     root: Path
     report: Report
     first_sale: pl.LazyFrame  # sku_id, first_sale: day of the first row with units
+    sales_by_date: pl.DataFrame  # date, rows, units (ten-thousandths) of all valid sales, those after a cut too
     origin: date | None = None
     content: str = ""  # what beside the files decides on the rows: the configuration; for frames in memory, their hash
 
@@ -109,15 +110,17 @@ def _examine(tables: Mapping[str, Opened], problems: list[Problem], root: Path, 
     frames = {name: table.frame for name, table in examined.items()}
     problems = problems + [p for table in examined.values() for p in table.problems] + relations(examined)
     first_sale = pl.LazyFrame(schema={"sku_id": pl.String, "first_sale": pl.Date})
+    by_date = pl.DataFrame(schema=BY_DATE)
     if "sales" in examined:
         shift, noticed = weekly_dates(examined["sales"].dates, config.week_label)
         frames["sales"] = frames["sales"].with_columns(pl.col("date") + shift) if shift else frames["sales"]
+        by_date = examined["sales"].dates.with_columns(pl.col("date") + shift)
         first_sale = examined["sales"].ids.lazy().select("sku_id", pl.col("first_sale") + shift).drop_nulls()
         problems += noticed
     rows = {name: table.rows for name, table in examined.items()}
     kept = {name: table.kept for name, table in examined.items()}
     report = Report(tuple(problems), rows, kept, tuple(_stops(tables, examined, config)))
-    return Dataset(frames, root, report, first_sale, content=config.model_dump_json())
+    return Dataset(frames, root, report, first_sale, by_date, content=config.model_dump_json())
 
 
 def _stops(tables: Mapping[str, Opened], examined: Mapping[str, Examined], config: ContractConfig) -> list[str]:

@@ -18,6 +18,7 @@ from pydantic import Field
 from plcp import __version__
 from plcp.base import Config, DataError
 from plcp.data import panel
+from plcp.data.account import Account, account, net_units
 from plcp.data.content import build
 from plcp.data.contract import Dataset
 from plcp.data.shards import Shard, first_sale, write_shard
@@ -27,7 +28,7 @@ from plcp.data.timeline import Timeline
 from plcp.folders import replacing
 from plcp.tables import PRODUCTS, SALES
 
-FORMAT, MANIFEST = 1, "manifest.json"
+FORMAT, MANIFEST = 2, "manifest.json"
 BUILDERS = 2  # parts built at a time; Polars uses every core for each, numpy one
 
 
@@ -53,6 +54,7 @@ class Prepared:
     shards: tuple[ShardInfo, ...]
     channels: tuple[str, ...]
     digest: str  # of every shard and of the timeline: equal for equal content
+    account: Account  # where every row of sales went
 
     @property
     def first_week(self) -> dt.date:
@@ -106,11 +108,12 @@ class Prepared:
             timeline = Timeline(dt.date.fromisoformat(manifest["first_week"]), manifest["weeks"], tuple(manifest["closed"]))
             shards = tuple(ShardInfo(**shard) for shard in manifest["shards"])
             channels, digest = tuple(manifest["channels"]), manifest["digest"]
+            balance = Account.of(manifest["account"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: damaged ({error!r}); run `plcp prepare` again") from error
         if missing := [s.file for s in shards if not (root / "shards" / s.file).exists()]:
             raise DataError(f"{root}: shard {missing[0]} is missing ({len(missing)} of {len(shards)}); run `plcp prepare` again")
-        return Prepared(root, timeline, shards, channels, digest)
+        return Prepared(root, timeline, shards, channels, digest, balance)
 
 
 def prepare(
@@ -146,7 +149,7 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
     present = filled(dataset.tables["sales"])
     skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
     parts = spill(dataset.tables, max(1, -(-skus // config.skus_per_shard)), folder / "spill")
-    pools, lock, infos = PoolBuilder(timeline.weeks), Lock(), []
+    pools, lock, infos, sold = PoolBuilder(timeline.weeks), Lock(), [], []
 
     def write_part(index: int) -> ShardInfo:
         frame = build(parts[index], timeline, present)
@@ -154,6 +157,7 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
         write_shard(frame, path)
         with lock:
             add_to_pools(pools, Shard(frame, timeline, Pools.none()))
+            sold.append(net_units(frame["units"].to_numpy()))
         return ShardInfo(path.name, len(frame), hashlib.sha256(path.read_bytes()).hexdigest())
 
     with ThreadPoolExecutor(BUILDERS) as pool:
@@ -163,7 +167,7 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
     shutil.rmtree(folder / "spill", ignore_errors=True)
     done = pools.done()
     np.savez(folder / "pools.npz", total=done.total, count=done.count)
-    write_manifest(folder, timeline, infos, source)
+    write_manifest(folder, timeline, infos, account(dataset, timeline, sum(sold)), source)
 
 
 def add_to_pools(pools: PoolBuilder, shard: Shard) -> None:
@@ -176,7 +180,7 @@ def add_to_pools(pools: PoolBuilder, shard: Shard) -> None:
     pools.add(units, np.where(np.isnan(first), np.nan, shard.launch(first, version)), pool)
 
 
-def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo], source: str) -> None:
+def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo], balance: Account, source: str) -> None:
     found = pl.scan_parquet(folder / "shards" / shards[0].file).collect_schema()
     content = {
         "format": FORMAT,
@@ -187,7 +191,7 @@ def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo], so
         "shards": [asdict(shard) for shard in shards],
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    (folder / MANIFEST).write_text(json.dumps({**content, "digest": digest, "source": source}, indent=1))
+    (folder / MANIFEST).write_text(json.dumps({**content, "digest": digest, "source": source, "account": asdict(balance)}, indent=1))
 
 
 def shard_of(tables: dict[str, pl.LazyFrame], timeline: Timeline, pools: Pools) -> Shard:

@@ -12,11 +12,13 @@ import polars as pl
 from plcp.data import conform
 from plcp.data.checks import Check, photo_check, row_checks
 from plcp.data.files import ROW, Piece, Source, without_unreadable
+from plcp.data.panel import UNIT
 from plcp.data.problems import Problem
 from plcp.data.quarantine import COMPLAINT, complaint, remarks, set_aside
-from plcp.tables import DATE, PRODUCTS, SALES, STRING, Table
+from plcp.tables import DATE, INT, PRODUCTS, SALES, STRING, Table
 
 Doubled = Literal["sum", "last", "refuse"]
+BY_DATE = pl.Schema({"date": DATE, "rows": pl.get_index_type(), "units": INT})  # units in ten-thousandths
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Examined:
     kept: int
     problems: list[Problem]
     ids: pl.DataFrame  # sku_id, rows, first_sale (day of the first row with units, where the table has them)
-    dates: pl.DataFrame  # date, rows: sales alone
+    dates: pl.DataFrame  # BY_DATE: sales alone
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,10 @@ def _collect(queries: list[pl.LazyFrame]) -> list[pl.DataFrame]:
 def _surveys(table: Table, frame: pl.LazyFrame) -> list[pl.LazyFrame]:
     """Examined.ids and Examined.dates of a frame, empty where the table has none."""
     ids = pl.LazyFrame(schema={"sku_id": STRING, "rows": pl.get_index_type(), "first_sale": DATE})
-    dates = pl.LazyFrame(schema={"date": DATE, "rows": pl.get_index_type()})
+    dates = pl.LazyFrame(schema=BY_DATE)
     if table is SALES:
-        dates = frame.group_by("date").agg(pl.len().alias("rows"))
+        units = (pl.col("units") * UNIT).round().cast(INT, strict=False)  # rows not yet judged may hold NaN
+        dates = frame.group_by("date").agg(pl.len().alias("rows"), units.sum())
     if "sku_id" in table.schema:
         first = pl.when(pl.col("units") > 0).then("date").min() if table is SALES else pl.lit(None, DATE)
         ids = frame.group_by("sku_id").agg(pl.len().alias("rows"), first.alias("first_sale"))
@@ -125,7 +128,7 @@ def _surveys(table: Table, frame: pl.LazyFrame) -> list[pl.LazyFrame]:
 def _add_up(parts: list[pl.DataFrame]) -> pl.DataFrame:
     """Surveys of pieces as one of the whole."""
     key, *others = parts[0].columns
-    return pl.concat(parts).group_by(key).agg(pl.col(c).sum() if c == "rows" else pl.col(c).min() for c in others)
+    return pl.concat(parts).group_by(key).agg(pl.col(c).min() if c == "first_sale" else pl.col(c).sum() for c in others)
 
 
 def _without(doomed: pl.DataFrame, verdicts: list[Verdict], table: Table, root: Path) -> pl.LazyFrame:

@@ -1,5 +1,6 @@
 import datetime as dt
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_what_is_no_prepared_folder_says_so(tmp_path: Path, prepared: Prepared) 
     broken = tmp_path / "broken"
     (broken / "shards").mkdir(parents=True)
     manifest = broken / "manifest.json"
-    for content in ("{", "[]", '{"format": 0}', '{"format": 1}'):
+    for content in ("{", "[]", '{"format": 0}', '{"format": 2}'):
         manifest.write_text(content)
         with pytest.raises(DataError, match=r"manifest\.json.*plcp prepare"):
             Prepared.open(broken)
@@ -134,5 +135,5 @@ def test_a_failed_attempt_leaves_nothing(shop: dict[str, pl.DataFrame], tmp_path
     early = {**shop, "sales": shop["sales"].filter(pl.col("date") <= FIRST_WEEK + dt.timedelta(days=2))}
     dataset = Dataset.of(early)
     with pytest.raises(DataError, match="origin"):
-        prepare(Dataset(dataset.tables, dataset.root, dataset.report, dataset.first_sale, origin=FIRST_WEEK), tmp_path / "p")
+        prepare(replace(dataset, origin=FIRST_WEEK), tmp_path / "p")
     assert not (tmp_path / "p").exists()

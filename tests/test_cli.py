@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,6 +94,31 @@ def test_prepare_leaves_shards_cut_at_the_given_day(plcp: Callable[..., Ended], 
     assert str(prepared.origin) == "2023-11-06"
     assert f"{prepared.skus:,} SKUs" in out
     assert len(prepared.shards) == -(-prepared.skus // 10)
+
+
+def test_prepare_says_where_every_row_of_sales_went(plcp: Callable[..., Ended], shop: Path, tmp_path: Path) -> None:
+    code, out, _ = plcp("prepare", shop, "--out", tmp_path / "prepared", "--as-of", "2023-11-06")
+    ways = {rule: int(rows.replace(",", "")) for rows, rule in re.findall(r"^ +([\d,]+)  (.+) \(", out, re.MULTILINE)}
+    assert code == 0
+    assert {"in the panel", "from the origin on"} <= set(ways)
+    assert sum(ways.values()) == pl.scan_parquet(shop / "sales/*.parquet").select(pl.len()).collect().item()
+
+
+def test_more_bad_rows_than_allowed_stop_prepare_with_the_reasons(plcp: Callable[..., Ended], shop: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(shop, data)
+    sales = pl.read_parquet(data / "sales/*.parquet")
+    shutil.rmtree(data / "sales")
+    (data / "sales").mkdir()
+    spoilt = pl.when(pl.int_range(pl.len()) % 20 == 0).then(-1.0).otherwise("units").alias("units")
+    sales.with_columns(spoilt).write_parquet(data / "sales" / "part.parquet")
+    code, _, err = plcp("prepare", data, "--out", tmp_path / "prepared")
+    assert code == 2
+    assert "sales: 5.1% of its rows or files are bad, 1.0% are allowed" in err
+    assert "sales/part.parquet, row 0, units: below 0 (value '-1.0')" in err
+    assert not (tmp_path / "prepared").exists()
+    assert pl.read_parquet(tmp_path / "prepared-quarantine" / "sales.parquet").height == -(-sales.height // 20)
+    assert plcp("prepare", data, "--out", tmp_path / "prepared", "--set", "data.max_bad_share.sales=0.06")[0] == 0
 
 
 def test_a_day_that_is_no_monday_is_refused_and_nothing_is_written(plcp: Callable[..., Ended], shop: Path, tmp_path: Path) -> None:

@@ -59,6 +59,16 @@ def _mixed(dates: pl.DataFrame) -> list[Problem]:
     return [Problem("sales", "mixed granularity", "date", int(weekly["rows"].sum()), reason, "noted")]
 
 
+def summed(sales: pl.LazyFrame) -> list[Problem]:
+    """Rows beyond the first of a SKU and date, which are added up. Holds every SKU's dates, so it is for a check, not for each reading."""
+    beyond = (pl.len() - pl.col("date").n_unique()).alias("beyond")
+    found = sales.group_by("sku_id").agg(beyond).filter(pl.col("beyond") > 0).collect(engine="streaming").sort("sku_id")
+    if found.is_empty():
+        return []
+    reason = f"{len(found):,} SKUs with several rows of one date: their units are added up (duplicate_sales)"
+    return [Problem("sales", "doubled", "sku_id, date", int(found["beyond"].sum()), reason, "noted", value=found["sku_id"][0])]
+
+
 def relations(examined: Mapping[str, Examined]) -> list[Problem]:
     """What tables say of each other: unknown products, ids that differ in form alone, launches after sales, gaps in plans."""
     found = []
@@ -78,7 +88,8 @@ def _unknown(table: str, ids: pl.DataFrame, known: pl.DataFrame) -> list[Problem
     strangers = ids.join(known, on="sku_id", how="anti").sort("sku_id")
     if strangers.is_empty():
         return []
-    reason = f"{len(strangers):,} SKUs that are in no row of products: kept, but without title or category"
+    use = "kept, but without title or category" if table == "sales" else "of use only where the SKU was sold"
+    reason = f"{len(strangers):,} SKUs that are in no row of products: {use}"
     return [Problem(table, "unknown product", "sku_id", int(strangers["rows"].sum()), reason, "noted", value=strangers["sku_id"][0])]
 
 

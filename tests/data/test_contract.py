@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from plcp.base import DataError
-from plcp.data.contract import ContractConfig, Dataset, open_dataset
+from plcp.data.contract import ContractConfig, Dataset, check, open_dataset
 from plcp.tables import CONTRACT
 from tests.conftest import little_shop
 from tests.data.shop_tables import DAYS, GOOD, LENIENT, MONDAY, with_value, write
@@ -145,6 +145,32 @@ def test_sales_of_one_sku_and_day_are_summed_or_the_last_kept_or_refused(mode: A
     dataset = Dataset.of({**GOOD, "sales": sales}, config)
     assert dataset.tables["sales"].collect()["units"].to_list() == units
     assert sum(p.rows for p in dataset.report.problems if p.check == "doubled") == 3 - len(units)
+
+
+@pytest.mark.parametrize(("mode", "outcome", "rows"), [("sum", "noted", 2), ("last", "quarantined", 2), ("refuse", "quarantined", 4)])
+def test_a_check_reports_how_many_rows_of_one_sku_and_day_there_are(tmp_path: Path, mode: Any, outcome: str, rows: int) -> None:
+    sales = pl.DataFrame({"sku_id": ["A", "B", "A", "B", "C"], "date": [MONDAY] * 5, "units": 1.0})
+    report = check(write(tmp_path / "data", {**GOOD, "sales": sales}), ContractConfig(max_bad_share=1.0, duplicate_sales=mode))
+    assert [(p.field, p.rows, p.outcome) for p in report.problems if p.check == "doubled"] == [("sku_id, date", rows, outcome)]
+
+
+@pytest.mark.parametrize("table", ["plans", "vectors", "supply"])
+def test_of_rows_with_the_same_key_the_last_one_is_kept(table: str) -> None:
+    dataset = Dataset.of({**GOOD, table: pl.concat([GOOD[table]] * 2)}, LENIENT)
+    height = GOOD[table].height
+    assert [(p.table, p.check, p.rows, p.row) for p in dataset.report.problems] == [(table, "doubled", height, 0)]
+    assert dataset.tables[table].collect().height == height
+
+
+@pytest.mark.parametrize(
+    "pair", [("Cafe\u0301", "Caf\u00e9"), ("lamp", "LAMP"), ("①", "1"), (" A", "A")], ids=["accents", "case", "compatibility", "spaces"]
+)
+def test_ids_that_a_person_takes_for_one_are_reported_and_kept_apart(pair: tuple[str, str]) -> None:
+    products = pl.DataFrame({"sku_id": pair, "title": ["x", "y"]})
+    sales = pl.DataFrame({"sku_id": pair, "date": [MONDAY] * 2, "units": [1.0, 2.0]})
+    dataset = Dataset.of({"products": products, "sales": sales}, LENIENT)
+    assert [(p.check, p.rows, set((p.value or "").split(" / "))) for p in dataset.report.problems] == [("look-alike ids", 1, set(pair))]
+    assert dataset.tables["sales"].collect()["sku_id"].to_list() == list(pair)
 
 
 def test_relations_between_tables_are_noted_and_nothing_is_left_out() -> None:

@@ -19,6 +19,7 @@ def broken_photos(root: Path) -> dict[str, tuple[Any, str | None, str | None]]:
     (root / "photos" / "good.png").write_bytes(photo((1, 2, 3)))
     (root / "photos" / "empty.jpg").write_bytes(b"")
     (root.parent / "secret.png").write_bytes(photo((1, 2, 3)))
+    (root / "photos" / "link.png").symlink_to(root.parent / "secret.png")
     return {
         "good bytes": (photo((9, 9, 9)), None, None),
         "good path": (None, "photos/good.png", None),
@@ -31,6 +32,7 @@ def broken_photos(root: Path) -> dict[str, tuple[Any, str | None, str | None]]:
         "empty file": (None, "photos/empty.jpg", "0 bytes"),
         "lost": (None, "photos/lost.png", "no such image"),
         "escape": (None, "../secret.png", "leaves the data folder"),
+        "link": (None, "photos/link.png", "leaves the data folder"),
         "absolute": (None, "/etc/passwd", "leaves the data folder"),
     }
 

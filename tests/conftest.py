@@ -29,7 +29,8 @@ def photo(color: tuple[int, int, int]) -> bytes:
 
 
 def little_shop(skus: int = 40, weeks: int = 70, seed: int = 0) -> dict[str, pl.DataFrame]:
-    """Contract tables of a shop with launches (announced or not), ends, late cancellations, renamed products, photos, reviews and plans."""
+    """Contract tables of a shop with launches (announced or not), ends, late cancellations, renamed products, photos, reviews, plans,
+    bulk orders, and every optional channel."""
     rng = np.random.default_rng(seed)
     names = np.array([f"P{i:03d}" for i in range(skus)])
     launch = np.where(rng.random(skus) < 0.4, 0, rng.integers(9, weeks - 10, skus))
@@ -79,5 +80,11 @@ def little_shop(skus: int = 40, weeks: int = 70, seed: int = 0) -> dict[str, pl.
     at = rng.integers(0, len(i), 60)
     reviews = sales[at].select("sku_id", "date", rating=pl.Series(rng.integers(1, 6, 60).astype(float)), text=pl.lit("fine thing"))
     plan_weeks = [FIRST_WEEK + dt.timedelta(weeks=int(w)) for w in range(weeks, weeks + 8)]
+    sales = sales.with_columns(
+        units=pl.when(pl.Series(rng.random(len(i)) < 0.003)).then(pl.col("units") + 500).otherwise("units"),
+        page_views=pl.Series(rng.poisson(9, len(i)).astype(float)),
+        ad_spend=pl.Series(np.round(rng.gamma(0.3, 2, len(i)), 2)),
+        returns=pl.Series(rng.binomial(1, 0.05, len(i)).astype(float)),
+    )
     plans = pl.DataFrame({"sku_id": np.repeat(names[:10], 8), "week": plan_weeks * 10, "price": 3.0, "promo": 0.1})
     return {"products": pl.concat([first, renamed]), "sales": sales, "reviews": reviews, "plans": plans}

@@ -7,33 +7,24 @@ A case is (row, origin, start): the data is known up to the week before `origin`
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from numpy.lib.stride_tricks import sliding_window_view
 
-from plcp.base import Config
 from plcp.data import calendar
 from plcp.data.calendar import CALENDAR
 from plcp.data.hashing import HASHED
+from plcp.data.history import Window, cut_history
 from plcp.data.lifecycle import Levels, event_times
 from plcp.data.shards import Shard, expand, first_sale
+from plcp.data.spec import FUTURE, Spec
 
-HISTORY = ("units", "price", "promo", "in_stock", "page_views", "reviews", "rating")
-FUTURE = ("price", "promo")
 NUMERIC = ("list_price", "last_price", "rating", "reviews", "weeks_seen")
 POOL = ("shop", "category")
 
 Arrays = dict[str, Any]
 
 
-class Spec(Config):
-    """The shape of a case."""
-
-    history_weeks: int = Field(104, ge=8, le=520, description="weeks of history a case reads")
-    horizon: int = Field(26, ge=1, le=52, description="weeks forecast")
-    country: str | None = Field(None, description="ISO code whose public holidays count")
-
-
 def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarray, spec: Spec) -> Arrays:
-    """Inputs of b cases: arrays by name (see the constants above for their last axes), texts and images with indices into them.
+    """Inputs of b cases: arrays by name (last axes: Spec.history and the constants above), texts and images with indices into them.
 
     history (b, weeks, channels), NaN where unknown, shut or not yet on sale; future (b, horizon, 2) as planned;
     calendar_history, calendar_future; age (b,) weeks since launch, NaN where not visible; numeric, hashed; pool (b, horizon, 2)
@@ -45,42 +36,22 @@ def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarr
     version = shard.version_at(rows, origins, announced)
     launch = shard.launch(first, version)
     launch = np.where(np.isnan(launch) & announced, starts, launch)  # never sold yet: its life begins with the forecast
-    history = cut_history(shard, rows, origins, starts, launch, units, spec)
     # a product planned for later begins its life at the start of the forecast
     age = np.where(launch > starts, 0, starts - launch)
     statics = version_arrays(shard, version)
+    window = Window.of(shard, rows, origins, starts, launch, spec.history_weeks)
+    history = cut_history(shard, window, units, statics["pool"], spec)
     return {
         "history": history,
         "future": planned(shard, rows, starts, spec),
         **calendar_arrays(shard, starts, spec),
         "age": age.astype(np.float32),
-        "numeric": numeric(history, statics["list_price"]),
+        "numeric": numeric(shard, rows, origins, statics["list_price"], history),
         "hashed": statics["hashed"],
         "pool": pooled(shard, statics["pool"], age, origins, spec),
         **texts(shard, version),
         **images(shard, shard.photos_at(rows, origins, announced)),
     }
-
-
-def cut_history(
-    shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarray, launch: np.ndarray, units: np.ndarray, spec: Spec
-) -> np.ndarray:
-    """(b, weeks, channels) float32: the weeks before each start, of which those from the origin on are unknown."""
-    week = starts[:, None] + np.arange(-spec.history_weeks, 0)
-    seen = (week >= 0) & (week < np.minimum(origins, shard.timeline.weeks)[:, None]) & ~np.isin(week, shard.timeline.closed)
-    on_sale = seen & ~(week < launch[:, None])  # an unknown launch leaves every week on sale
-    at = np.clip(week, 0, shard.timeline.weeks - 1)
-    case = np.arange(len(rows))[:, None]
-    out = np.full((*week.shape, len(HISTORY)), np.nan, np.float32)
-    out[:, :, 0] = np.where(on_sale, units[case, at], np.nan)
-    for k, name in enumerate(HISTORY[1:-1], 1):
-        if name in shard.channels:
-            out[:, :, k] = np.where(on_sale, shard.channels[name][rows[:, None], at], np.nan)
-        elif name == "reviews":  # none written yet is none, not unknown
-            out[:, :, k] = np.where(on_sale, 0, np.nan)
-    if "reviews" in shard.channels:
-        out[:, :, -1] = np.where(on_sale, shard.rating[rows[:, None], at], np.nan)
-    return out
 
 
 def planned(shard: Shard, rows: np.ndarray, starts: np.ndarray, spec: Spec) -> np.ndarray:
@@ -89,11 +60,10 @@ def planned(shard: Shard, rows: np.ndarray, starts: np.ndarray, spec: Spec) -> n
     plans = shard.plans
     if len(plans.row):
         entry, case = expand(plans.row, rows)
-        week = plans.values.select(shard.timeline.index_of("week")).to_series().to_numpy()[entry]
-        step = week - starts[case]
+        step = shard.weeks_of("plans", "week")[entry] - starts[case]
         use = (step >= 0) & (step < spec.horizon)
         for k, name in enumerate(FUTURE):
-            out[case[use], step[use], k] = plans.values[name].fill_null(np.nan).to_numpy()[entry[use]]
+            out[case[use], step[use].astype(np.int64), k] = plans.values[name].fill_null(np.nan).to_numpy()[entry[use]]
     return out
 
 
@@ -102,10 +72,15 @@ def calendar_arrays(shard: Shard, starts: np.ndarray, spec: Spec) -> Arrays:
     line = shard.timeline
     before, after = spec.history_weeks, max(line.weeks, int(starts.max(initial=0))) + spec.horizon
     table = calendar.table(line.first_week, before, after, spec.country, line.closed)
-    past = table[starts[:, None] + np.arange(before)]
-    ahead = table[starts[:, None] + before + np.arange(spec.horizon)]
+    ahead = windows(table, starts + before, spec.horizon)
     ahead[:, :, CALENDAR.index("closed")] = 0
-    return {"calendar_history": past, "calendar_future": ahead}
+    return {"calendar_history": windows(table, starts, before), "calendar_future": ahead}
+
+
+def windows(table: np.ndarray, first: np.ndarray, rows: int) -> np.ndarray:
+    """The `rows` rows of a table (n, K) from each of `first` (b,) on, (b, rows, K): copied whole, not gathered row by row."""
+    width = table.shape[1]
+    return sliding_window_view(table.reshape(-1), rows * width)[first * width].reshape(len(first), rows, width)
 
 
 def version_arrays(shard: Shard, version: np.ndarray) -> Arrays:
@@ -119,22 +94,22 @@ def version_arrays(shard: Shard, version: np.ndarray) -> Arrays:
     return {"list_price": np.where(has, price, np.nan), "pool": np.where(has, shard.pool[at], 0), "hashed": hashed}
 
 
-def numeric(history: np.ndarray, list_price: np.ndarray) -> np.ndarray:
-    """(b, len(NUMERIC)) float32 of raw values; NaN unknown."""
-    price = history[:, :, HISTORY.index("price")]
-    known = ~np.isnan(price)
-    latest = history.shape[1] - 1 - known[:, ::-1].argmax(1)
-    last_price = np.where(known.any(1), price[np.arange(len(price)), latest], list_price)
-    reviews = np.nansum(history[:, :, HISTORY.index("reviews")], 1)
+def numeric(shard: Shard, rows: np.ndarray, origins: np.ndarray, list_price: np.ndarray, history: np.ndarray) -> np.ndarray:
+    """(b, len(NUMERIC)) float32 of raw values, as of the last week before each origin (week indices from 1 on); NaN unknown."""
+    unknown = np.full(len(rows), np.nan)
+    last = np.clip(origins, 1, shard.timeline.weeks) - 1
+    price = shard.price[rows, last] if "price" in shard.channels else unknown
+    rating = shard.rating[rows, last] if "reviews" in shard.channels else unknown
+    reviews = shard.reviews[rows, last] if "reviews" in shard.channels else np.zeros(len(rows))
     weeks = (~np.isnan(history[:, :, 0])).sum(1)
-    return np.stack([list_price, last_price, history[:, -1, HISTORY.index("rating")], reviews, weeks], 1).astype(np.float32)
+    return np.stack([list_price, np.where(np.isnan(price), list_price, price), rating, reviews, weeks], 1).astype(np.float32)
 
 
 def pooled(shard: Shard, pool: np.ndarray, age: np.ndarray, origins: np.ndarray, spec: Spec) -> np.ndarray:
     """Mean log1p units of siblings, shop-wide and of the category, at the age of each week forecast. (b, horizon, 2)."""
     ages = age[:, None] + np.arange(spec.horizon)
-    shop = shard.pools.mean(np.zeros(len(ages), np.int64), ages, origins)
-    own = np.where(pool[:, None] > 0, shard.pools.mean(pool, ages, origins), np.nan)
+    shop = shard.shop.pools.mean(np.zeros(len(ages), np.int64), ages, origins)
+    own = np.where(pool[:, None] > 0, shard.shop.pools.mean(pool, ages, origins), np.nan)
     return np.stack([shop, own], 2).astype(np.float32)
 
 

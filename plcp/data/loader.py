@@ -11,13 +11,14 @@ import polars as pl
 from pydantic import Field
 
 from plcp.base import Config, DataError
-from plcp.data.features import Arrays, Spec, inputs, targets
+from plcp.data.features import Arrays, inputs, targets
 from plcp.data.lifecycle import LAUNCH_SEEN
 from plcp.data.prepared import Prepared
 from plcp.data.shards import Shard
+from plcp.data.spec import Spec
 
 Split = Literal["train", "validation", "all"]
-CHUNK = 16  # batches cut at once: numpy works in bulk
+PIECE = 2048  # cases cut at once: numpy works in bulk, and what it makes stays in the processor's cache
 
 
 class LoaderConfig(Config):
@@ -173,11 +174,12 @@ class CaseLoader:
         """Pieces of work that each cut some batches, from batch `skip` of the epoch on."""
         for window, members in enumerate(self._windows()):
             shards = [self.prepared.read(int(i)) for i in members]
-            shard = Shard(pl.concat([s.frame for s in shards]), self.prepared.timeline, self.prepared.pools)
+            shard = Shard(pl.concat([s.frame for s in shards]), self.prepared.timeline, self.prepared.shop)
             cases = self._list(window, shard.units)
             parts = np.array_split(np.arange(len(cases)), self._batches(len(cases))) if len(cases) else []
-            for first in range(min(skip, len(parts)), len(parts), CHUNK):
-                yield partial(self._cut, shard, cases, parts[first : first + CHUNK])
+            at_once = max(1, PIECE // self.config.batch_size)
+            for first in range(min(skip, len(parts)), len(parts), at_once):
+                yield partial(self._cut, shard, cases, parts[first : first + at_once])
             skip = max(skip - len(parts), 0)
 
     def _cut(self, shard: Shard, cases: Cases, parts: list[np.ndarray]) -> list[Arrays]:

@@ -1,4 +1,4 @@
-"""PREPARED: a folder of shards, the siblings' pools and a manifest, made from a dataset in the contract."""
+"""PREPARED: a folder of shards, what is known of the whole shop, and a manifest, made from a dataset in the contract."""
 
 import datetime as dt
 import hashlib
@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
 import polars as pl
 from pydantic import Field
 
@@ -21,14 +20,15 @@ from plcp.data import panel
 from plcp.data.account import Account, account, net_units
 from plcp.data.content import build
 from plcp.data.contract import Dataset
-from plcp.data.shards import Shard, first_sale, write_shard
-from plcp.data.siblings import PoolBuilder, Pools
+from plcp.data.shards import Shard, write_shard
+from plcp.data.shop import Shop
+from plcp.data.shop_builder import ShopBuilder
 from plcp.data.spill import filled, spill
 from plcp.data.timeline import Timeline
 from plcp.folders import replacing
 from plcp.tables import PRODUCTS, SALES
 
-FORMAT, MANIFEST = 2, "manifest.json"
+FORMAT, MANIFEST = 3, "manifest.json"
 BUILDERS = 2  # parts built at a time; Polars uses every core for each, numpy one
 
 
@@ -53,6 +53,7 @@ class Prepared:
     timeline: Timeline
     shards: tuple[ShardInfo, ...]
     channels: tuple[str, ...]
+    holds: tuple[str, ...]  # the channels, and what else there is that cases can read
     digest: str  # of every shard and of the timeline: equal for equal content
     account: Account  # where every row of sales went
 
@@ -74,9 +75,8 @@ class Prepared:
         return sum(shard.rows for shard in self.shards)
 
     @cached_property
-    def pools(self) -> Pools:
-        with np.load(self.root / "pools.npz", allow_pickle=False) as arrays:
-            return Pools(arrays["total"], arrays["count"])
+    def shop(self) -> Shop:
+        return Shop.load(self.root)
 
     def read(self, index: int, columns: list[str] | None = None) -> Shard:
         """One shard, or some columns of it. Raises DataError naming the file if it cannot be read or has changed since."""
@@ -92,7 +92,7 @@ class Prepared:
                 frame = pl.read_parquet(content)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{path}: cannot be read as a shard ({error}); run `plcp prepare` again") from error
-        return Shard(frame, self.timeline, self.pools)
+        return Shard(frame, self.timeline, self.shop)
 
     @staticmethod
     def open(root: Path) -> "Prepared":
@@ -107,13 +107,13 @@ class Prepared:
                 raise DataError(f"{path}: format {manifest['format']}, this version reads {FORMAT}; run `plcp prepare` again")
             timeline = Timeline(dt.date.fromisoformat(manifest["first_week"]), manifest["weeks"], tuple(manifest["closed"]))
             shards = tuple(ShardInfo(**shard) for shard in manifest["shards"])
-            channels, digest = tuple(manifest["channels"]), manifest["digest"]
+            channels, holds, digest = tuple(manifest["channels"]), tuple(manifest["holds"]), manifest["digest"]
             balance = Account.of(manifest["account"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: damaged ({error!r}); run `plcp prepare` again") from error
         if missing := [s.file for s in shards if not (root / "shards" / s.file).exists()]:
             raise DataError(f"{root}: shard {missing[0]} is missing ({len(missing)} of {len(shards)}); run `plcp prepare` again")
-        return Prepared(root, timeline, shards, channels, digest, balance)
+        return Prepared(root, timeline, shards, channels, holds, digest, balance)
 
 
 def prepare(
@@ -149,14 +149,14 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
     present = filled(dataset.tables["sales"])
     skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
     parts = spill(dataset.tables, max(1, -(-skus // config.skus_per_shard)), folder / "spill")
-    pools, lock, infos, sold = PoolBuilder(timeline.weeks), Lock(), [], []
+    shop, lock, infos, sold = ShopBuilder(timeline.weeks), Lock(), [], []
 
     def write_part(index: int) -> ShardInfo:
         frame = build(parts[index], timeline, present)
         path = folder / "shards" / f"part-{index:05d}.parquet"
         write_shard(frame, path)
         with lock:
-            add_to_pools(pools, Shard(frame, timeline, Pools.none()))
+            shop.add(Shard(frame, timeline, Shop.none()))
             sold.append(net_units(frame["units"].to_numpy()))
         return ShardInfo(path.name, len(frame), hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -165,38 +165,30 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
             infos.append(info)
             progress(len(infos), len(parts))
     shutil.rmtree(folder / "spill", ignore_errors=True)
-    done = pools.done()
-    np.savez(folder / "pools.npz", total=done.total, count=done.count)
-    write_manifest(folder, timeline, infos, account(dataset, timeline, sum(sold)), source)
+    done = shop.done()
+    done.save(folder)
+    write_manifest(folder, timeline, infos, done, account(dataset, timeline, sum(sold)), source)
 
 
-def add_to_pools(pools: PoolBuilder, shard: Shard) -> None:
-    """A product counts in its pools as it was known in the week after its first sale; what came later changes nothing."""
-    units = shard.first_print
-    rows = np.arange(len(shard))
-    first = first_sale(units, np.full(len(shard), shard.timeline.weeks))
-    version = shard.version_at(rows, np.nan_to_num(first).astype(np.int64) + 1, np.zeros(len(rows), bool))
-    pool = np.where(version >= 0, shard.pool[np.maximum(version, 0)], 0) if len(shard.pool) else np.zeros(len(rows), np.int64)
-    pools.add(units, np.where(np.isnan(first), np.nan, shard.launch(first, version)), pool)
-
-
-def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo], balance: Account, source: str) -> None:
+def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo], shop: Shop, balance: Account, source: str) -> None:
     found = pl.scan_parquet(folder / "shards" / shards[0].file).collect_schema()
+    channels = [name for name in panel.CHANNELS if name in found]
     content = {
         "format": FORMAT,
         "first_week": timeline.first_week.isoformat(),
         "weeks": timeline.weeks,
         "closed": list(timeline.closed),
-        "channels": [name for name in panel.CHANNELS if name in found],
+        "channels": channels,
+        "holds": [*channels, *shop.holds],
         "shards": [asdict(shard) for shard in shards],
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     (folder / MANIFEST).write_text(json.dumps({**content, "digest": digest, "source": source, "account": asdict(balance)}, indent=1))
 
 
-def shard_of(tables: dict[str, pl.LazyFrame], timeline: Timeline, pools: Pools) -> Shard:
+def shard_of(tables: dict[str, pl.LazyFrame], timeline: Timeline, shop: Shop) -> Shard:
     """Contract tables held in memory as one shard, SKUs ascending: what `prepare` would write, on a given axis."""
-    return Shard(build(tables, timeline, filled(tables["sales"])), timeline, pools)
+    return Shard(build(tables, timeline, filled(tables["sales"])), timeline, shop)
 
 
 def announced(launches: pl.DataFrame, prepared: Prepared) -> Shard:
@@ -211,4 +203,4 @@ def announced(launches: pl.DataFrame, prepared: Prepared) -> Shard:
         "products": products.with_columns(missing).with_columns(image).select(PRODUCTS.schema.names()).lazy(),
         "sales": pl.LazyFrame(schema=SALES.schema),
     }
-    return shard_of(tables, prepared.timeline, prepared.pools)
+    return shard_of(tables, prepared.timeline, prepared.shop)

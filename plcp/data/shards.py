@@ -1,6 +1,6 @@
 """Shards: Parquet files of whole SKUs, one row each, from which cases are cut when they are read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import polars as pl
 from plcp.data.hashing import hash_products, pool_of
 from plcp.data.lifecycle import LAUNCH_SEEN
 from plcp.data.panel import CHANNELS
-from plcp.data.siblings import Pools
+from plcp.data.prices import discounts, filled_forward
+from plcp.data.shop import Shop
 from plcp.data.timeline import Timeline
 
 # the fields of each list column's entries
@@ -59,7 +60,8 @@ class Shard:
 
     frame: pl.DataFrame
     timeline: Timeline
-    pools: Pools
+    shop: Shop
+    _weeks: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -77,6 +79,16 @@ class Shard:
     def units(self) -> np.ndarray:
         """Net units as known at the end of the data, (rows, weeks) float64."""
         return self.channels["units"]
+
+    @cached_property
+    def price(self) -> np.ndarray:
+        """The last price known up to each week, (rows, weeks) float32; NaN before the first."""
+        return filled_forward(self.channels["price"])
+
+    @cached_property
+    def discount(self) -> np.ndarray:
+        """Depth of each week's price below the regular one, (rows, weeks) float32; NaN before the first price."""
+        return discounts(self.price)
 
     @cached_property
     def first_print(self) -> np.ndarray:
@@ -105,9 +117,14 @@ class Shard:
         return pool_of(self.versions.values["category"].to_list())
 
     @cached_property
+    def reviews(self) -> np.ndarray:
+        """Number of reviews up to each week, (rows, weeks)."""
+        return np.cumsum(self.channels["reviews"].astype(np.float64), 1)
+
+    @cached_property
     def rating(self) -> np.ndarray:
         """Mean rating of all reviews up to each week, (rows, weeks); NaN before the first."""
-        count = np.cumsum(self.channels["reviews"].astype(np.float64), 1)
+        count = self.reviews
         total = np.cumsum(self.channels["rating_sum"].astype(np.float64), 1)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
@@ -136,16 +153,24 @@ class Shard:
 
         Where `announced`, a product not yet known is described by its first version: what the shop plans to sell.
         """
-        return self._newest(self.versions, rows, origins, announced)
+        return self._newest("versions", rows, origins, announced)
 
     def photos_at(self, rows: np.ndarray, origins: np.ndarray, announced: np.ndarray) -> np.ndarray:
         """Index into `photos`, as version_at."""
-        return self._newest(self.photos, rows, origins, announced)
+        return self._newest("photos", rows, origins, announced)
 
-    def _newest(self, nested: Nested, rows: np.ndarray, origins: np.ndarray, announced: np.ndarray) -> np.ndarray:
+    def weeks_of(self, column: str, field: str) -> np.ndarray:
+        """Week index of a date in each entry of a list column, (entries,) float64; NaN where it is null."""
+        if (column, field) not in self._weeks:
+            weeks = getattr(self, column).values.select(self.timeline.index_of(field).cast(pl.Float64).fill_null(np.nan))
+            self._weeks[column, field] = weeks.to_series().to_numpy()
+        return self._weeks[column, field]
+
+    def _newest(self, column: str, rows: np.ndarray, origins: np.ndarray, announced: np.ndarray) -> np.ndarray:
+        nested: Nested = getattr(self, column)
         if not len(nested.row):
             return np.full(len(rows), -1)
-        weeks = nested.values.select(self.timeline.index_of("known_from").fill_null(-SPAN)).to_series().to_numpy()
+        weeks = np.nan_to_num(self.weeks_of(column, "known_from"), nan=-SPAN).astype(np.int64)
         # rows ascend, and within a row the weeks: one search finds the newest of each case
         key = nested.row * (4 * SPAN) + np.clip(weeks, -SPAN, SPAN)
         at = np.searchsorted(key, rows * (4 * SPAN) + origins, side="right") - 1
@@ -163,8 +188,7 @@ class Shard:
         launch = np.where(first < LAUNCH_SEEN, np.nan, first)
         if not len(self.versions.row):
             return launch
-        weeks = self.versions.values.select(self.timeline.index_of("launch_date").cast(pl.Float64).fill_null(np.nan)).to_series().to_numpy()
-        given = np.where(version >= 0, weeks[np.maximum(version, 0)], np.nan)
+        given = np.where(version >= 0, self.weeks_of("versions", "launch_date")[np.maximum(version, 0)], np.nan)
         return np.where(np.isnan(given), launch, np.fmin(given, first))
 
 

@@ -22,8 +22,9 @@ from safetensors.torch import load_file, save_file
 
 from plcp.base import Config, ModelError
 from plcp.data.calendar import CALENDAR
-from plcp.data.features import FUTURE, HISTORY, NUMERIC, POOL, Spec
+from plcp.data.features import NUMERIC, POOL
 from plcp.data.hashing import HASHED
+from plcp.data.spec import FUTURE, Spec
 from plcp.folders import replacing
 from plcp.forecast.calibration import Calibration
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
@@ -31,7 +32,7 @@ from plcp.model.preprocess import Preprocessor
 
 FORMAT = 1
 CHECKSUMS, WEIGHTS, CONFIG, CALIBRATION, CARD = "checksums.json", "model.safetensors", "config.json", "calibration.json", "card.md"
-FEATURES = {"history": HISTORY, "future": FUTURE, "calendar": CALENDAR, "numeric": NUMERIC, "hashed": HASHED, "pool": POOL}
+FEATURES = {"future": FUTURE, "calendar": CALENDAR, "numeric": NUMERIC, "hashed": HASHED, "pool": POOL}
 
 
 class ArtifactConfig(Config):
@@ -133,6 +134,8 @@ def _config(path: Path) -> ArtifactConfig:
         raise ModelError(f"{path}: written by another version ({error.errors()[0]['msg']}); export the model again") from error
     if config.format != FORMAT:
         raise ModelError(f"{path}: format {config.format}, this version reads {FORMAT}; export the model again")
+    if config.widths != InputWidths.of_spec(config.spec):
+        raise ModelError(f"{path}: built for inputs of another shape than this version makes of its spec; train again")
     for name, names in FEATURES.items():
         if config.features.get(name) != names:
             raise ModelError(f"{path}: trained on {name} features {config.features.get(name)}, this version makes {names}; train again")

@@ -13,8 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from plcp.base import Config, DataError
-from plcp.data.features import Arrays, Spec, inputs
+from plcp.data.features import Arrays, inputs
 from plcp.data.shards import Shard, first_sale
+from plcp.data.spec import Spec
 from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import Artifact
 from plcp.forecast.embeddings import TowerEncoder

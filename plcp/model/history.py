@@ -32,12 +32,12 @@ def masked_mean(values: Tensor, known: Tensor, dim: int = -1) -> Tensor:
 def channels(history: Tensor) -> tuple[Tensor, Tensor]:
     """Raw history (batch, weeks, channels) with NaN → values of order one with 0 for unknown, and a mask of what is known.
 
-    Units, page views and reviews by log1p; price as the log of its ratio to the last price known, which makes it the same
+    Everything by log1p, signs kept; price as the log of its ratio to the last price known, which makes it the same
     for pennies and for thousands (the price itself is among the numeric features).
     """
     known = torch.isfinite(history)
     raw = torch.where(known, history, 0.0)
-    values = torch.log1p(raw.clamp(min=0))
+    values = raw.sign() * torch.log1p(raw.abs())
     price, last = raw[..., PRICE].clamp(min=0.01).log(), torch.nan_to_num(last_price(history[..., PRICE])).unsqueeze(1)
     values[..., PRICE] = torch.where(known[..., PRICE], (price - last).clamp(-3, 3), 0.0)
     values[..., PROMO] = raw[..., PROMO]

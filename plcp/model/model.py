@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plcp.base import Config
-from plcp.data.hashing import BUCKETS
+from plcp.data.calendar import CALENDAR
+from plcp.data.features import NUMERIC, POOL
+from plcp.data.hashing import BUCKETS, HASHED
+from plcp.data.spec import Spec
 from plcp.model.fusion import AttributeToken, Fusion, VectorToken
 from plcp.model.heads import CurveHead, EventHead, StageHead
 from plcp.model.history import UNITS, HistoryEncoder, channels, recent_state, scale, silent
@@ -82,6 +85,19 @@ class InputWidths(Config):
     numeric: int
     hashed: int
     pool: int
+
+    @classmethod
+    def of_spec(cls, spec: Spec) -> "InputWidths":
+        """The shape of what features.inputs makes."""
+        return cls(
+            weeks=spec.history_weeks,
+            horizon=spec.horizon,
+            channels=len(spec.history),
+            calendar=len(CALENDAR),
+            numeric=len(NUMERIC),
+            hashed=len(HASHED),
+            pool=len(POOL),
+        )
 
     @classmethod
     def of(cls, batch: dict[str, Any]) -> "InputWidths":

@@ -23,9 +23,9 @@ def shard_of_products(products: Sequence[Product], prepared: Prepared) -> Shard:
     check_dates(products, prepared)
     names = [f"{place:06d}" for place in range(len(products))]  # a shard's rows are sorted by name
     tables = {"products": product_rows(names, products, prepared), "sales": sale_rows(names, products)}
-    shard = shard_of({name: frame.lazy() for name, frame in tables.items()}, prepared.timeline, prepared.pools)
+    shard = shard_of({name: frame.lazy() for name, frame in tables.items()}, prepared.timeline, prepared.shop)
     own = pl.Series("sku_id", [product.sku_id or f"product-{i}" for i, product in enumerate(products)])
-    return Shard(like_prepared(shard.frame, prepared).with_columns(own), shard.timeline, shard.pools)
+    return Shard(like_prepared(shard.frame, prepared).with_columns(own), shard.timeline, shard.shop)
 
 
 def check_dates(products: Sequence[Product], prepared: Prepared) -> None:

@@ -29,7 +29,7 @@ def answers(forecaster: Forecaster, shards: Sequence[Shard]) -> list[Answer]:
     names = pl.concat([shard.frame["sku_id"] for shard in shards])
     rows = pl.concat([shard.frame for shard in shards]).with_columns(pl.Series("sku_id", [f"{i:08d}" for i in range(len(names))]))
     origin = shards[0].timeline.origin
-    forecast, skipped = forecaster.forecast_shard(Shard(rows, shards[0].timeline, shards[0].pools), origin)
+    forecast, skipped = forecaster.forecast_shard(Shard(rows, shards[0].timeline, shards[0].shop), origin)
     lines = dict(json_lines({"curve": forecast.curve, "events": forecast.events, "stage": forecast.stage}, names))
     reasons = dict(zip(skipped["sku_id"].to_list(), skipped["reason"].to_list(), strict=True))
     result, begin = [], 0

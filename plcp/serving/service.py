@@ -43,7 +43,7 @@ class Service:
 
     def _answers(self, shards: list[Shard]) -> list[Answer]:
         torch.set_num_threads(self.threads)
-        same = groupby(shards, key=lambda shard: id(shard.pools))  # requests on either side of a replaced catalog share no pass
+        same = groupby(shards, key=lambda shard: id(shard.shop))  # requests on either side of a replaced catalog share no pass
         return [answer for _, group in same for answer in answers(self.forecaster, list(group))]
 
     async def answer(self, shard: Shard) -> Answer:
@@ -152,4 +152,4 @@ def collect(answer: Answer, forecasts: list[bytes], skipped: list[dict[str, str]
 
 
 def pieces(shard: Shard, rows: int) -> list[Shard]:
-    return [Shard(shard.frame[i : i + rows], shard.timeline, shard.pools) for i in range(0, len(shard), rows)]
+    return [Shard(shard.frame[i : i + rows], shard.timeline, shard.shop) for i in range(0, len(shard), rows)]

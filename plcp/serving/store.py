@@ -80,7 +80,7 @@ class Catalogue:
         """These products as one shard, in their order."""
         photos = self._rows_of(places, photos=True)
         frame = self._rows_of(places, photos=False).hstack(photos).select(self._cache.columns)
-        return Shard(frame, self.prepared.timeline, self.prepared.pools)
+        return Shard(frame, self.prepared.timeline, self.prepared.shop)
 
     def _rows_of(self, places: np.ndarray, photos: bool) -> pl.DataFrame:
         rows = self._rows[places]
@@ -103,7 +103,7 @@ class Catalogue:
     def history(self, sku_id: str) -> pl.DataFrame:
         """Columns week, units, price over the observed weeks; units are null where the shop was shut, price where unknown."""
         frame = self._rows_of(self.places([sku_id]), photos=False)
-        view = shard_view(Shard(frame, self.prepared.timeline, self.prepared.pools), self.prepared.weeks)
+        view = shard_view(Shard(frame, self.prepared.timeline, self.prepared.shop), self.prepared.weeks)
         weeks = [self.prepared.timeline.date(i) for i in range(self.prepared.weeks)]
         units = np.where(view.closed, np.nan, view.units[0])
         return pl.DataFrame({"week": weeks, "units": units, "price": view.price[0].astype(np.float64)}).fill_nan(None)

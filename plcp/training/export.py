@@ -12,11 +12,10 @@ from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import FEATURES, Artifact, ArtifactConfig
 from plcp.forecast.calibration import Calibration
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
-from plcp.model.model import LifeCycleModel
+from plcp.model.model import InputWidths, LifeCycleModel
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint
 from plcp.training.runs import PREPROCESSOR, VECTORS, Run
-from plcp.training.task import widths
 
 
 def export(run: Path, model: Path) -> Path:
@@ -40,7 +39,7 @@ def export(run: Path, model: Path) -> Path:
 
 def load_weights(run: Run, preprocessor: Preprocessor, path: Path) -> LifeCycleModel:
     """The run's model with the weights of a checkpoint; frozen towers come from their source again. Raises ModelError."""
-    model = LifeCycleModel.build(run.config.model, widths(run.config.spec), preprocessor)
+    model = LifeCycleModel.build(run.config.model, InputWidths.of_spec(run.config.spec), preprocessor)
     learnt = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     weights = load_file(path)
     if missing := learnt - set(weights):

@@ -36,7 +36,8 @@ def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: in
     `resume=False` starts anew. Raises ConfigError where the folder holds a run with other options or data, TrainingError where
     it cannot go on, KeyboardInterrupt on Ctrl-C.
     """
-    this = Run(Path(run).resolve(), Prepared.open(Path(prepared).resolve()), config or TrainConfig(), seed)
+    data = Prepared.open(Path(prepared).resolve())
+    this = Run(Path(run).resolve(), data, (config or TrainConfig()).fitted(data), seed)
     if not resume:
         this.forget()
     this.begin()

@@ -13,14 +13,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from plcp.base import Config, ConfigError, ModelError
-from plcp.data.features import Spec
 from plcp.data.loader import LoaderConfig
 from plcp.data.prepared import Prepared
+from plcp.data.spec import Spec
 from plcp.model.losses import LossConfig
 from plcp.model.model import ModelConfig
 from plcp.model.preprocess import Preprocessor
@@ -60,6 +60,10 @@ class TrainConfig(Config):
     patience: int = Field(5, ge=1, description="validations without a lower one after which training stops")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     max_skipped: int = Field(20, ge=0, description="steps left out, because loss or gradient is not finite, before training stops")
+
+    def fitted(self, prepared: Prepared) -> Self:
+        """The options with everything settled that this data decides."""
+        return self.model_copy(update={"spec": self.spec.fitted(prepared)})
 
 
 @dataclass(frozen=True)

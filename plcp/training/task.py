@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from plcp.base import DataError
-from plcp.data.calendar import CALENDAR
-from plcp.data.features import HISTORY, NUMERIC, POOL, Arrays, Spec, texts
-from plcp.data.hashing import HASHED
+from plcp.data.features import Arrays, texts
 from plcp.data.loader import CaseLoader, LoaderConfig, Split
 from plcp.data.prepared import Prepared
+from plcp.data.spec import Spec
 from plcp.forecast.embeddings import TowerEncoder
 from plcp.forecast.forecaster import photo_owners, without_broken_photos
 from plcp.model.losses import LossConfig, loss
@@ -42,7 +41,7 @@ class ForecastTask:
         """`vectors`: folder where the vectors of frozen towers are kept, shared by the workers. Raises ModelError."""
         self.prepared, self.preprocessor = prepared, preprocessor
         self.spec, self.loader_config, self.loss_config = spec, loader, loss
-        self.model = LifeCycleModel.build(model, widths(spec), preprocessor)
+        self.model = LifeCycleModel.build(model, InputWidths.of_spec(spec), preprocessor)
         towers = {"text": self.model.text, "image": self.model.image}
         self.frozen = [name for name, tower in towers.items() if tower is not None and not tower.trainable]
         self.encoder = None
@@ -93,19 +92,6 @@ class ForecastTask:
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The total to minimise, and its parts without gradient."""
         return loss(outputs, batch, self.loss_config)
-
-
-def widths(spec: Spec) -> InputWidths:
-    """The shape of the inputs that features.inputs makes."""
-    return InputWidths(
-        weeks=spec.history_weeks,
-        horizon=spec.horizon,
-        channels=len(HISTORY),
-        calendar=len(CALENDAR),
-        numeric=len(NUMERIC),
-        hashed=len(HASHED),
-        pool=len(POOL),
-    )
 
 
 def vocabulary_texts(prepared: Prepared) -> list[str]:

@@ -7,13 +7,14 @@ import pytest
 
 from plcp.data import asof
 from plcp.data.contract import Dataset
-from plcp.data.features import FUTURE, HISTORY, NUMERIC, Arrays, Spec, inputs, targets
+from plcp.data.features import NUMERIC, Arrays, inputs, targets
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.data.shards import Shard, first_sale
+from plcp.data.spec import CHANNELS, CORE, FUTURE, Spec
 from tests.conftest import FIRST_WEEK, little_shop
 
 SPEC = Spec(history_weeks=52, horizon=12, country="GB")
-UNITS = HISTORY.index("units")
+UNITS = CHANNELS.index("units")
 
 
 def cases_at(prepared: Prepared, origin: dt.date) -> dict[str, Arrays]:
@@ -119,6 +120,45 @@ def test_a_stock_out_censors_and_a_week_not_yet_observed_has_no_target(tmp_path:
     assert found["censored"].any()
     assert not found["censored"][:, 6:].any()
     assert (found["stage"] == -1).all()
+
+
+def test_every_channel_is_there_and_says_something(tmp_path: Path) -> None:
+    prepared = prepare(Dataset.of(little_shop()), tmp_path / "p")
+    spec = SPEC.fitted(prepared)
+    assert spec.history == CHANNELS
+    shard = prepared.read(0)
+    rows, origin = np.arange(len(shard)), np.full(len(shard), 60)
+    history = inputs(shard, rows, origin, origin, spec)["history"]
+    spread = np.nanmax(history, (0, 1)) - np.nanmin(history, (0, 1))
+    assert dict(zip(CHANNELS, spread > 0, strict=True)) == dict.fromkeys(CHANNELS, True)
+    softened = history[:, :, CHANNELS.index("outlier")] > 0
+    assert 0 < softened.sum() < 60
+    assert targets(shard, rows, origin - 40, SPEC)["units"].max() > 500  # targets are as they came
+
+
+def test_a_shop_without_optional_data_has_the_core_channels_alone(tmp_path: Path) -> None:
+    day = [FIRST_WEEK + dt.timedelta(weeks=w) for w in range(20)]
+    shop = {
+        "sales": pl.DataFrame({"sku_id": ["a"] * 20, "date": day, "units": [1.0] * 20}),
+        "products": pl.DataFrame({"sku_id": ["a"], "title": ["thing"]}),
+    }
+    prepared = prepare(Dataset.of(shop), tmp_path / "p")
+    assert SPEC.fitted(prepared).history == (*CORE, "outlier")
+    with pytest.raises(ValueError, match="channels"):
+        Spec(channels=("units", "weather"))
+
+
+def test_price_stands_against_its_category_and_fills_its_gaps(tmp_path: Path) -> None:
+    day = [FIRST_WEEK + dt.timedelta(weeks=w) for w in range(20)]
+    prices = {"a": [10.0] * 20, "b": [20.0] * 20, "c": [40.0] * 20}
+    sales = pl.concat([pl.DataFrame({"sku_id": s, "date": day, "units": 1.0, "price": p}) for s, p in prices.items()])
+    gap = (pl.col("sku_id") == "c") & pl.col("date").is_between(day[5], day[7])
+    products = pl.DataFrame({"sku_id": ["a", "b", "c"], "title": ["A", "B", "C"], "category": ["X"] * 3})
+    shard = prepare(Dataset.of({"sales": sales.filter(~gap), "products": products}), tmp_path / "p").read(0)
+    rows, origin = np.arange(3), np.full(3, 12)
+    history = inputs(shard, rows, origin, origin, SPEC)["history"][:, -12:]
+    assert (history[2, :, CHANNELS.index("price")] == 40).all()
+    assert history[:, -1, CHANNELS.index("price_to_category")] == pytest.approx(np.log([0.5, 1, 2]), abs=0.08)
 
 
 def test_ratings_and_prices_run_up_to_the_origin(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from plcp.base import DataError
 from plcp.data.contract import Dataset
-from plcp.data.features import HISTORY, Spec
 from plcp.data.loader import CaseLoader, LoaderConfig
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
+from plcp.data.spec import CHANNELS, Spec
 from tests.conftest import FIRST_WEEK, little_shop
 
 SPEC = Spec(history_weeks=52, horizon=8)
@@ -83,7 +83,7 @@ def test_training_never_sees_the_weeks_kept_for_validation(prepared: Prepared) -
 def test_a_launch_case_knows_no_sale_of_its_own(prepared: Prepared) -> None:
     launches = 0
     for batch in loader(prepared).rest_of_epoch():
-        blank = np.isnan(batch["history"][:, :, HISTORY.index("units")]).all(1)
+        blank = np.isnan(batch["history"][:, :, CHANNELS.index("units")]).all(1)
         launches += int(blank.sum())
         assert (batch["age"][blank] == 0).all()
         assert (batch["text"][blank] >= 0).all()

@@ -82,7 +82,7 @@ def test_what_is_no_prepared_folder_says_so(tmp_path: Path, prepared: Prepared) 
     broken = tmp_path / "broken"
     (broken / "shards").mkdir(parents=True)
     manifest = broken / "manifest.json"
-    for content in ("{", "[]", '{"format": 0}', '{"format": 2}'):
+    for content in ("{", "[]", '{"format": 0}', '{"format": 3}'):
         manifest.write_text(content)
         with pytest.raises(DataError, match=r"manifest\.json.*plcp prepare"):
             Prepared.open(broken)

@@ -8,9 +8,9 @@ import pytest
 import ray
 
 from plcp.base import ConfigError
-from plcp.data.features import Spec
 from plcp.data.loader import LoaderConfig
 from plcp.data.prepared import Prepared
+from plcp.data.spec import Spec
 from plcp.evaluation.cases import Cases, Truth, Window
 from plcp.evaluation.scoring import score
 from plcp.evaluation.trained import Trained

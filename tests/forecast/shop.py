@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from plcp.data.contract import Dataset
-from plcp.data.features import Spec, inputs
+from plcp.data.features import inputs
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
+from plcp.data.spec import Spec
 from plcp.forecast import artifact
 from plcp.forecast.catalog import CatalogConfig, complete, plan
 from plcp.forecast.replicas import Catalog

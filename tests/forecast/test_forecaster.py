@@ -147,7 +147,7 @@ def test_products_that_cannot_be_forecast_say_why(forecaster: Forecaster, prepar
 
 def test_a_shard_without_anything_to_forecast_gives_empty_tables(forecaster: Forecaster, prepared: Prepared) -> None:
     shard = prepared.read(0)
-    forecast, skipped = forecaster.forecast_shard(Shard(shard.frame.head(0), shard.timeline, shard.pools), prepared.origin)
+    forecast, skipped = forecaster.forecast_shard(Shard(shard.frame.head(0), shard.timeline, shard.shop), prepared.origin)
     assert [len(getattr(forecast, f.name)) for f in fields(forecast)] == [0] * 5
     assert not len(skipped)
 
@@ -163,8 +163,8 @@ def test_a_broken_photo_is_named_online_and_left_out_in_a_catalog(forecaster: Fo
         forecaster.forecast(found, [sku], prepared.origin, [prepared.origin])
     assert len(forecaster.forecast(found, [sku], prepared.origin, [prepared.origin], broken_photos="missing").stage) == 1
     broken = pl.lit([{"known_from": None, "photos": [whole[:-30]]}], shard.frame.schema["photos"])
-    damaged = Shard(shard.frame.with_columns(photos=broken), shard.timeline, shard.pools)
-    none = Shard(shard.frame.with_columns(photos=pl.lit(None, shard.frame.schema["photos"])), shard.timeline, shard.pools)
+    damaged = Shard(shard.frame.with_columns(photos=broken), shard.timeline, shard.shop)
+    none = Shard(shard.frame.with_columns(photos=pl.lit(None, shard.frame.schema["photos"])), shard.timeline, shard.shop)
     one, other = (forecaster.forecast_shard(s, prepared.origin)[0] for s in (damaged, none))
     assert one.curve.equals(other.curve)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from plcp.data.contract import Dataset
-from plcp.data.features import Spec
 from plcp.data.loader import LoaderConfig
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
+from plcp.data.spec import Spec
 from plcp.model.model import ModelConfig
 from plcp.training.engine import EngineConfig
 from plcp.training.runs import TrainConfig

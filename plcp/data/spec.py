@@ -1,0 +1,41 @@
+"""The shape of a case: how far it looks back and ahead, and which of the shop's data it reads."""
+
+from typing import Self
+
+from pydantic import Field, field_validator
+
+from plcp.base import Config
+from plcp.data.prepared import Prepared
+
+CORE = ("units", "price", "promo", "in_stock")  # what every case has, known or not
+RECORDED = {"page_views": "page_views", "ad_spend": "ad_spend", "returns": "returns", "reviews": "reviews", "rating": "reviews"}
+DERIVED = {"outlier": "units", "discount": "price", "price_to_category": "category_prices"}
+NEEDS = {**RECORDED, **DERIVED}  # what the data must hold for each channel beyond the core
+CHANNELS = (*CORE, *NEEDS)
+FUTURE = ("price", "promo")  # planned
+
+
+class Spec(Config):
+    """The shape of a case. What is not given is settled by the data a model learns from (`fitted`): what a shop lacks costs nothing."""
+
+    history_weeks: int = Field(104, ge=8, le=520, description="weeks of history a case reads")
+    horizon: int = Field(26, ge=1, le=52, description="weeks forecast")
+    country: str | None = Field(None, description="ISO code whose public holidays count")
+    channels: tuple[str, ...] | None = Field(None, description="weekly channels read; if not given, all that the data holds")
+
+    @field_validator("channels")
+    @classmethod
+    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and (names[: len(CORE)] != CORE or len({*names}) < len(names) or not {*names} <= {*CHANNELS}):
+            raise ValueError(f"channels {', '.join(names)}: the first are {', '.join(CORE)}, others may be {', '.join(NEEDS)}")
+        return names
+
+    def fitted(self, prepared: Prepared) -> Self:
+        """The spec with everything settled that this data decides."""
+        held = {*CORE, *(name for name, need in NEEDS.items() if need in prepared.holds)}
+        return self.model_copy(update={"channels": self.channels or tuple(name for name in CHANNELS if name in held)})
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """Names of the channels of `history`, in order."""
+        return self.channels or CHANNELS

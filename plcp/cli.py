@@ -90,6 +90,21 @@ def prepare(data: Data, out: Out, settings: "Settings", as_of: AsOf = None) -> N
 
 
 @command
+def curves(prepared: PreparedPath, out: Out, settings: "Settings") -> None:
+    """One parametric life-cycle curve per SKU: its family and parameters, its peak, decline and end, as one line of a table."""
+    import polars as pl
+
+    from plcp.console import console, progress, show_table
+    from plcp.data import curves
+    from plcp.data.prepared import Prepared
+
+    with progress("shards") as told:
+        counts = curves.fit_curves(Prepared.open(prepared), out, told)
+    show_table(pl.DataFrame(sorted(counts.items()), schema={"best family": pl.String, "SKUs": pl.Int64}, orient="row"))
+    console.print(f"{sum(counts.values()):,} SKUs in {out}")
+
+
+@command
 def train(
     prepared: PreparedPath,
     out: Out,

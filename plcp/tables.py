@@ -13,6 +13,7 @@ QUANTILES = tuple(f"q{round(level * 100)}" for level in LEVELS)
 STAGES = ("introduction", "growth", "maturity", "decline", "ended")
 EVENTS = ("peak", "decline", "end")
 EVENT_WEEKS = (4, 8, 12, 26)
+CURVE_FAMILIES = ("bass", "trapezoid", "gamma_shifted_gompertz", "tilted_gompertz")
 DECISION_KINDS = (
     "reorder",
     "last_buy",
@@ -295,6 +296,29 @@ EXPLANATIONS = Table(
         Column("sentence_zh", STRING, "the reason in Chinese"),
     ),
     key=("sku_id", "origin", "modality"),
+)
+LIFE_CURVES = Table(
+    "life_curves",
+    "One parametric curve per SKU, as known at the end of the data, followed for 52 weeks beyond it.",
+    (
+        sku(),
+        Column("start", DATE, "week 0 of the curve: the launch, or the first week sold where that is not visible", nullable=True),
+        Column("family", STRING, "the best one by its error in the last part of the life", nullable=True, choices=CURVE_FAMILIES),
+        Column("parameters", pl.List(pl.Struct({"name": STRING, "value": FLOAT})), "the family's own, weeks since start", nullable=True),
+        Column("peak_units", FLOAT, "units of the highest week, if in stock; null where no peak is in sight", nullable=True, minimum=0),
+        Column("peak_week", DATE, "the highest week; null where none is in sight", nullable=True),
+        Column("decline_week", DATE, "first week after the peak below half of it; null where later", nullable=True),
+        Column("end_week", DATE, "first week after the peak below a twentieth of it; null where later", nullable=True),
+        Column("total_units", FLOAT, "units of all weeks followed; null where no peak is in sight", nullable=True, minimum=0),
+        Column(
+            "held_out_error",
+            FLOAT,
+            "mean absolute error of the last fifth of its weeks, fitted to the others, in mean weeks",
+            nullable=True,
+        ),
+        Column("reason", STRING, "why there is no curve", nullable=True),
+    ),
+    key=("sku_id",),
 )
 SKIPPED = Table(
     "skipped",

@@ -17,6 +17,7 @@ import pytest
 
 from plcp import cli, command
 from plcp.data.prepared import Prepared
+from plcp.tables import LIFE_CURVES, read
 from plcp.data.sources import SOURCES
 from tests.forecast.shop import made
 
@@ -102,6 +103,18 @@ def test_prepare_says_where_every_row_of_sales_went(plcp: Callable[..., Ended], 
     assert code == 0
     assert {"in the panel", "from the origin on"} <= set(ways)
     assert sum(ways.values()) == pl.scan_parquet(shop / "sales/*.parquet").select(pl.len()).collect().item()
+
+
+def test_curves_leaves_a_line_for_every_product(plcp: Callable[..., Ended], shop: Path, tmp_path: Path) -> None:
+    assert plcp("prepare", shop, "--out", tmp_path / "prepared")[0] == 0
+    code, out, _ = plcp("curves", tmp_path / "prepared", "--out", tmp_path / "curves")
+    table = read(LIFE_CURVES, tmp_path / "curves")
+    assert code == 0
+    assert len(table) == Prepared.open(tmp_path / "prepared").skus
+    assert f"{len(table)} SKUs in" in out
+    code, _, err = plcp("curves", shop, "--out", tmp_path / "none")
+    assert code == 2
+    assert "no prepared data" in err
 
 
 def test_more_bad_rows_than_allowed_stop_prepare_with_the_reasons(plcp: Callable[..., Ended], shop: Path, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from plcp import cli, command
 from plcp.data.prepared import Prepared
-from plcp.tables import LIFE_CURVES, read
 from plcp.data.sources import SOURCES
+from plcp.tables import LIFE_CURVES, read
 from tests.forecast.shop import made
 
 PLCP = Path(sys.executable).with_name("plcp")

@@ -16,7 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import polars as pl
 
-from benchmarks.simulator.results import Figure, write_results
+from benchmarks.results import Figure, write_results
 from plcp.data.simulator import SimulatorConfig, simulate
 
 Array = np.ndarray

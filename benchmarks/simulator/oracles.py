@@ -15,7 +15,7 @@ from itertools import product
 
 import numpy as np
 
-from benchmarks.simulator.results import Figure, write_results
+from benchmarks.results import Figure, write_results
 from plcp.data.simulator import SimulatorConfig
 from plcp.data.simulator.history import History, run
 from plcp.data.simulator.signals import (

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import RidgeCV
 
-from benchmarks.simulator.results import Figure, write_results
+from benchmarks.results import Figure, write_results
 from plcp.data.simulator import SimulatorConfig, simulate
 
 Array = np.ndarray

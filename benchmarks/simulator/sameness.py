@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.simulator.results import Figure, write_results
+from benchmarks.results import Figure, write_results
 
 SKUS, WEEKS = 2200, 60
 SEEDS = (1, 2)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
-from benchmarks.simulator.results import Figure, write_results
+from benchmarks.results import Figure, write_results
 from plcp.data.simulator import SimulatorConfig, simulate
 
 SKUS, WEEKS, WORKERS = 200_000, 104, 2

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,13 @@ def write_results(name: str, figures: list[Figure]) -> Path:
     path = RESULTS / f"{name}.json"
     # numpy's numbers and truth values go in as Python's
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=lambda x: x.item()) + "\n")
+    show(figures)
+    return path
+
+
+def show(figures: list[Figure]) -> None:
+    """Print figures, a line each."""
     for f in figures:
         note = "" if f.met is None else ("  met" if f.met else "  NOT MET")
         reference = "" if f.reference is None else f"  (reference {f.reference:.4g})"
         print(f"{f.name:55s} {f.value:12.5g} {f.unit}{reference}{note}")
-    return path

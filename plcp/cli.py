@@ -15,6 +15,9 @@ from plcp.data.sources import SOURCES
 if TYPE_CHECKING:
     from plcp.config import Settings
 
+FINDINGS_SHOWN = 40  # those that pass their limit come first; all stand in the file
+THRESHOLD_PASSED = 3  # exit code of a command that did its work and found cause for alarm
+
 app = application(help="Life-cycle prediction for every product in a catalog, and what to do about it.", no_args_is_help=True)
 
 
@@ -235,6 +238,31 @@ def report(
         metrics if metrics.exists() else None,
     )
     console.print(str(page))
+
+
+@command
+def monitor(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="The shop up to its newest week: DATA, or what `plcp prepare` wrote.", show_default=False)
+    ],
+    out: Out,
+    settings: "Settings",
+    against: Annotated[Path, typer.Option(metavar="PREPARED", help="What the model was trained on.", show_default=False)],
+    scores: Annotated[
+        Path | None, typer.Option(metavar="SCORES", help="Past forecasts, held against what came.", show_default=False)
+    ] = None,
+) -> None:
+    """Is the newest week like those the model learned from, and did past forecasts come true? Exit code 3 if a threshold is passed."""
+    from plcp.console import console, show_table
+    from plcp.data.prepared import Prepared
+    from plcp.monitor import PAGE, monitor, opened
+
+    with opened(data, settings.data, settings.prepare) as new:
+        findings = monitor(new, Prepared.open(against), out, scores, settings.monitor)
+    show_table(findings.head(FINDINGS_SHOWN))
+    console.print(f"{findings['passed'].sum()} of {len(findings)} findings pass their limit: {out / PAGE}")
+    if findings["passed"].any():
+        raise typer.Exit(THRESHOLD_PASSED)
 
 
 @command

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from plcp.evaluation.backtest import BacktestConfig
     from plcp.evaluation.baselines.lightgbm import LightGBMConfig
     from plcp.forecast.catalog import CatalogConfig
+    from plcp.monitor.config import MonitorConfig
     from plcp.serving.app import ServingConfig
     from plcp.training.runs import TrainConfig
 
@@ -94,6 +95,12 @@ class Settings:
         from plcp.decisions import DecideConfig
 
         return self._section("decide", DecideConfig)
+
+    @cached_property
+    def monitor(self) -> "MonitorConfig":
+        from plcp.monitor.config import MonitorConfig
+
+        return self._section("monitor", MonitorConfig)
 
     @cached_property
     def serve(self) -> "ServingConfig":

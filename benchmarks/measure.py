@@ -37,6 +37,7 @@ def resident(process: psutil.Process) -> int:
 @dataclass(frozen=True)
 class Cost:
     seconds: float
+    processor: float  # seconds of processor time, of all its threads
     memory: int  # the most bytes held, children included
     value: Any  # what the work returned
 
@@ -46,14 +47,14 @@ def apart(work: Callable[..., Any], *arguments: Any) -> Cost:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         watch = MemoryWatch(pool.submit(os.getpid).result())
         watch.start()
-        seconds, value = pool.submit(timed, work, *arguments).result()
+        seconds, processor, value = pool.submit(timed, work, *arguments).result()
         watch.stop.set()
         watch.join()
-    return Cost(seconds, watch.most, value)
+    return Cost(seconds, processor, watch.most, value)
 
 
-def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Seconds a call takes, and what it returns."""
-    started = time.perf_counter()
+def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, float, Any]:
+    """Seconds a call takes by the clock and of the processor, and what it returns."""
+    clock, processor = time.perf_counter(), time.process_time()
     value = work(*arguments)
-    return time.perf_counter() - started, value
+    return time.perf_counter() - clock, time.process_time() - processor, value

@@ -1,0 +1,57 @@
+"""SKUs a second that `plcp curves` fits on one core.
+
+make bench NAME=data.curves
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from benchmarks.data.prepare import plcp_prepare
+from benchmarks.data.shop import make_shop
+from benchmarks.measure import apart
+from benchmarks.results import Figure, show, write_results
+from plcp.data.curves import fit_curves
+from plcp.data.prepared import Prepared
+
+SKUS, FASTEST = 20_000, 1000
+CORE = 0
+
+
+def curves_on_one_core(prepared: Path, out: Path) -> dict[str, int]:
+    """What the command does, with all threads of the process on one core."""
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {CORE})
+    return fit_curves(Prepared.open(prepared), out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--skus", type=int, default=SKUS)
+    skus = parser.parse_args().skus
+    load = psutil.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_shop(root / "shop", skus)
+        plcp_prepare(root / "shop", root / "prepared")
+        cost = apart(curves_on_one_core, root / "prepared", root / "curves")
+    assert sum(cost.value.values()) == skus
+    rate = skus / cost.seconds
+    figures = [
+        Figure("SKUs × 104 weeks on one core", round(rate), "SKUs/s", target=f"≥ {FASTEST}", met=rate >= FASTEST),
+        Figure("the same by processor time", round(skus / cost.processor), "SKUs/s"),
+        *(Figure(f"best family: {name}", count, "SKUs") for name, count in sorted(cost.value.items())),
+        Figure("most memory", round(cost.memory / 2**20), "MiB"),
+        Figure("load of the machine before it", round(load, 2), "processes"),
+    ]
+    if skus == SKUS:
+        write_results("data_curves", figures)
+    else:
+        show(figures)
+
+
+if __name__ == "__main__":
+    main()

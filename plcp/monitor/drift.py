@@ -22,7 +22,7 @@ from plcp.monitor.config import MonitorConfig
 
 CHANNELS = ("units", "price", "promo", "in_stock", "page_views", "ad_spend", "returns")
 WORDS = ("category", "brand")
-BINS = 10  # of a number: tenths of the training data
+BINS = 10  # of a number above zero: tenths of the training data
 TOP = 20  # values of a word that have a bin of their own
 YEAR = 52
 JUMPS = "price jumps"
@@ -43,15 +43,21 @@ class Bins:
         """Shards hold SKUs at random, so the first one's quantiles serve for all; the words of all are collected."""
         sample = training.read(0)
         on_sale = sold_lately(sample)
-        inner = np.arange(1, BINS) / BINS
         there = {name: values[on_sale & ~np.isnan(values)] for name, values in sample.channels.items() if name in CHANNELS}
-        edges = {name: np.unique(np.quantile(values, inner)) for name, values in there.items() if len(values)}
+        edges = {name: _edges(values) for name, values in there.items() if len(values)}
         words: dict[str, Counter[str]] = {name: Counter() for name in WORDS}
         for i in range(len(training.shards)):
             shard = training.read(i)
             for name in WORDS:
                 words[name].update(value for value in newest(shard, name) if value is not None)
         return Bins(edges, {name: _places(found) for name, found in words.items() if found}, jump)
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """Zero apart, as most weeks see no promotion and many no sale; the rest in tenths."""
+    above = values[values > 0]
+    inner = np.quantile(above, np.arange(1, BINS) / BINS) if len(above) else []
+    return np.unique([np.nextafter(0, 1), *inner])
 
 
 def _places(found: Counter[str]) -> dict[str, int]:
@@ -116,9 +122,10 @@ def stability(counts: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Population stability index of each week's bins, (weeks, bins), against the reference's (bins,). (weeks,).
 
     Σ (a − e) ln(a / e): the symmetric Kullback–Leibler divergence (Yurdakul & Naranjo 2020, Journal of Risk Model Validation 14(4)).
-    Half a product is added to every bin, so that an empty one is no infinity.
+    One product, spread as the reference is, is added to each week, so that an empty bin is no infinity.
     """
-    actual, expected = ((c + 0.5) / (c + 0.5).sum(-1, keepdims=True) for c in (counts, reference))
+    expected = (reference + 0.5) / (reference + 0.5).sum()
+    actual = (counts + expected) / (counts.sum(-1, keepdims=True) + 1)
     return (rel_entr(actual, expected) + rel_entr(expected, actual)).sum(-1)
 
 

@@ -32,6 +32,7 @@ def tables_of_shop() -> dict[str, pl.DataFrame]:
             "date": [FIRST + dt.timedelta(weeks=int(w)) for w in week],
             "units": rng.poisson(RATE[sku]).astype(float),
             "price": np.round(price[sku] * np.where(rng.random(len(sku)) < 0.1, 0.8, 1), 2),
+            "promo": np.where(rng.random(len(sku)) < 0.03, 0.2, 0.0),
             "in_stock": np.where(rng.random(len(sku)) < 0.05, 0.5, 1.0),
         }
     ).filter(pl.Series(week != SHUT))

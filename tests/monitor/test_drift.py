@@ -28,11 +28,12 @@ def passed(series: dict[tuple[str, str], Series]) -> set[tuple[str, str]]:
 def test_a_shop_without_drift_passes_no_limit(tmp_path: Path) -> None:
     series = found(tmp_path, tables_of_shop())
     assert passed(series) == set()
-    assert {name for _, name in series} == {"units", "price", "in_stock", "category", "brand", "price jumps"}
+    assert {name for _, name in series} == {"units", "price", "promo", "in_stock", "category", "brand", "price jumps"}
     units = series["stability", "units"]
     assert (len(units.past), len(units.new), units.first) == (52, NEW, ORIGIN - dt.timedelta(weeks=52))
     assert np.flatnonzero(np.isnan(units.past)).tolist() == [SHUT - (WEEKS - NEW - 52)]
     assert 0 < units.value < 0.25
+    assert series["stability", "category"].value == pytest.approx(0, abs=0.01)  # the same products are on sale in every week
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ def test_a_shop_without_drift_passes_no_limit(tmp_path: Path) -> None:
         ("units", pl.col("units") * 4, 1.0, "stability", "units"),
         ("price", pl.col("price") * 2, 0.3, "share", "price jumps"),
         ("price", pl.lit(None), 0.5, "missing", "price"),
+        ("promo", pl.lit(0.2), 0.4, "stability", "promo"),
         ("in_stock", pl.lit(0.7), 0.8, "stability", "in_stock"),
     ],
 )
@@ -86,7 +88,7 @@ def test_data_without_a_new_week_or_without_a_past_is_refused(tmp_path: Path) ->
 def test_the_stability_index_is_that_of_the_textbook() -> None:
     reference, week = np.array([50, 30, 20]) * 10**6, np.array([[20, 30, 50]]) * 10**6
     assert stability(week, reference)[0] == pytest.approx(2 * 0.3 * np.log(2.5), rel=1e-5)
-    assert stability(reference[None], reference)[0] == 0
+    assert stability(reference[None], reference)[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_price_change_is_from_the_last_known_price() -> None:

@@ -49,4 +49,4 @@ def test_the_exit_code_says_whether_a_limit_is_passed(
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert int(left.value.code or 0) == code
-    assert f"{int(code > 0)} of 13 findings pass their limit" in capfd.readouterr().out
+    assert f"{int(code > 0)} of 15 findings pass their limit" in capfd.readouterr().out

@@ -10,7 +10,7 @@ class MonitorConfig(Config):
 
     stability: float = Field(0.25, gt=0, description="population stability index; by custom 0.1 is a small change, 0.25 a large one")
     unseen: float = Field(0.02, ge=0, le=1, description="share of products whose category or brand the training data does not hold")
-    missing: float = Field(0.1, ge=0, le=1, description="difference of the share of missing values from the training data's")
+    missing: float = Field(0.1, ge=0, le=1, description="rise of the share of missing values above the training data's")
     price_jump: float = Field(0.5, gt=0, description="relative change from a product's last price that is a jump")
     price_jumps: float = Field(0.05, ge=0, le=1, description="share of prices that jump")
     relative_error: float = Field(1.0, gt=0, description="absolute error beside that of repeating the last four weeks' mean")

@@ -183,7 +183,7 @@ def measures(name: str, config: MonitorConfig) -> dict[str, tuple[float, Callabl
         return {"share": (config.price_jumps, lambda c, r: share(c, 1))}
     found: dict = {
         "stability": (config.stability, lambda c, r: np.where(c.sum(1) > 0, stability(c[:, :-1], r[:-1]), np.nan)),
-        "missing": (config.missing, lambda c, r: np.abs(share(c, -1) - share(r[None], -1))),
+        "missing": (config.missing, lambda c, r: np.maximum(share(c, -1) - share(r[None], -1), 0)),
     }
     return found | ({"unseen": (config.unseen, lambda c, r: share(c, TOP + 1))} if name in WORDS else {})
 

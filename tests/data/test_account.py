@@ -51,6 +51,14 @@ def test_what_an_origin_does_not_know_is_counted_and_a_later_cancellation_has_no
     assert entries(prepared) == {PANEL: (15, 43.0), BEFORE: (1, 0.0), UNKNOWN: (8, 33.5), TAKEN_BACK: (1, 4.0)}
 
 
+def test_weeks_moved_to_their_monday_are_counted_there(tmp_path: Path) -> None:
+    sundays = [day(week, 6) for week in range(5)]  # each counts as the week of the next day
+    sales = pl.DataFrame({"sku_id": "a", "date": sundays, "units": [0.0, 1.0, 2.0, 3.0, 4.0]})
+    dataset = Dataset.of({"products": pl.DataFrame({"sku_id": ["a"], "title": ["thing"]}), "sales": sales})
+    prepared = prepare(cut(dataset, day(4)), tmp_path / "p")
+    assert entries(prepared) == {PANEL: (2, 3.0), BEFORE: (1, 0.0), UNKNOWN: (2, 7.0), TAKEN_BACK: (0, 0.0)}
+
+
 def test_units_lost_on_the_way_are_a_fault_that_stops_prepare(dataset: Dataset, tmp_path: Path) -> None:
     part = dataset.tables["sales"].filter(pl.col("date") != day(2))
     with pytest.raises(RuntimeError, match=r"2\.5 units were lost"):

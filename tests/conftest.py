@@ -2,8 +2,10 @@
 
 import datetime as dt
 import io
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -87,4 +89,38 @@ def little_shop(skus: int = 40, weeks: int = 70, seed: int = 0) -> dict[str, pl.
         returns=pl.Series(rng.binomial(1, 0.05, len(i)).astype(float)),
     )
     plans = pl.DataFrame({"sku_id": np.repeat(names[:10], 8), "week": plan_weeks * 10, "price": 3.0, "promo": 0.1})
-    return {"products": pl.concat([first, renamed]), "sales": sales, "reviews": reviews, "plans": plans}
+    products = pl.concat([first, renamed])
+    colours = pl.Series([json.dumps({"colour": c, "size": int(k)}) for k, c in enumerate(rng.choice(["red", "blue"], len(products)))])
+    products = products.with_columns(attributes=pl.when(pl.Series(rng.random(len(products)) < 0.8)).then(colours))
+    reviews = reviews.with_columns(text=pl.format("{} no {}", "text", pl.int_range(pl.len())))
+    tables = {"products": products, "sales": sales, "reviews": reviews, "plans": plans}
+    return tables | {"signals": signals_of(rng, weeks), "vectors": vectors_of(rng, names, launch)}
+
+
+def signals_of(rng: np.random.Generator, weeks: int) -> pl.DataFrame:
+    """Daily and weekly values of the whole shop, of categories and of SKUs, some known ahead, some put right later."""
+    parts = []
+    for key, name, step, lead in (
+        ("*", "weather", 1, 3),
+        ("*", "interest", 7, 0),
+        ("Home > Light", "interest", 7, -9),
+        ("Home", "interest", 7, 14),
+        ("P003", "interest", 7, 5),
+        ("P003", "press", 7, 0),
+    ):
+        date = pl.Series([FIRST_WEEK + dt.timedelta(days=int(d)) for d in range(0, (weeks + 6) * 7, step)])
+        frame = pl.DataFrame({"date": date, "key": key, "name": name, "value": rng.normal(10, 3, len(date))})
+        known = frame.with_columns(known_at=None if lead == 0 else pl.col("date") - pl.duration(days=lead)).cast({"known_at": pl.Date})
+        revised = known[::5].with_columns(pl.col("value") + 1, known_at=pl.col("date") + pl.duration(days=20))
+        parts += [known, revised]
+    return pl.concat(parts)
+
+
+def vectors_of(rng: np.random.Generator, names: np.ndarray, launch: np.ndarray) -> pl.DataFrame:
+    """Two kinds of different width; some products have none, some a later one."""
+    rows = [(n, kind, rng.normal(size=width).tolist(), None) for n in names[::2] for kind, width in (("audio", 5), ("graph", 9))]
+    later = [
+        (n, "audio", rng.normal(size=5).tolist(), FIRST_WEEK + dt.timedelta(weeks=int(w) + 15)) for n, w in zip(names, launch, strict=True)
+    ][::3]
+    schema: dict[str, Any] = {"sku_id": pl.String, "kind": pl.String, "vector": pl.List(pl.Float32), "known_at": pl.Date}
+    return pl.DataFrame(rows + later, schema=schema, orient="row")

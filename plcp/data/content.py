@@ -6,10 +6,12 @@ import polars as pl
 
 from plcp.data import panel
 from plcp.data.shards import LISTS, shard_frame
+from plcp.data.signals import weekly_signals
 from plcp.data.timeline import WEEK, Timeline
-from plcp.tables import PLANS, REVIEWS
+from plcp.tables import PLANS, REVIEWS, SIGNALS, VECTORS
 
 Tables = dict[str, pl.LazyFrame]
+OWN_SIGNALS = "own_signals"  # rows of signals whose key is a SKU, with sku_id
 
 
 def build(tables: Tables, timeline: Timeline, present: list[str]) -> pl.DataFrame:
@@ -52,6 +54,24 @@ def review_texts(tables: Tables, timeline: Timeline) -> pl.DataFrame:
     return written.select("sku_id", "date", "text").sort("sku_id", "date", "text").collect()
 
 
+def vectors(tables: Tables, timeline: Timeline) -> pl.DataFrame:
+    """In the order in which they became known; one without known_at always counts."""
+    rows = tables.get("vectors", pl.LazyFrame(schema=VECTORS.schema))
+    week = pl.col("known_at").dt.truncate("1w") + WEEK
+    return rows.sort("sku_id", "kind", "known_at", nulls_last=False).select("sku_id", "kind", "vector", known_from=week).collect()
+
+
+def signals(tables: Tables, timeline: Timeline) -> pl.DataFrame:
+    """Those whose key is the SKU."""
+    rows = tables.get(OWN_SIGNALS, pl.LazyFrame(schema={"sku_id": pl.String, **SIGNALS.schema}))
+    return (
+        weekly_signals(rows.with_columns(key="sku_id"), timeline)
+        .rename({"key": "sku_id"})
+        .sort("sku_id", "name", "week", "known")
+        .collect()
+    )
+
+
 def plans(tables: Tables, timeline: Timeline) -> pl.DataFrame:
     rows = tables.get("plans", pl.LazyFrame(schema=PLANS.schema))
     return rows.select("sku_id", "week", "price", "promo").sort("sku_id", "week").collect()
@@ -62,5 +82,7 @@ ENTRIES: dict[str, Callable[[Tables, Timeline], pl.DataFrame]] = {
     "photos": photos,
     "cancelled": cancelled,
     "review_texts": review_texts,
+    "vectors": vectors,
+    "signals": signals,
     "plans": plans,
 }

@@ -11,14 +11,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from plcp.data import calendar
 from plcp.data.calendar import CALENDAR
-from plcp.data.hashing import HASHED
 from plcp.data.history import Window, cut_history
 from plcp.data.lifecycle import Levels, event_times
 from plcp.data.shards import Shard, expand, first_sale
+from plcp.data.siblings import season_of
+from plcp.data.signals import standardised
 from plcp.data.spec import FUTURE, Spec
 
 NUMERIC = ("list_price", "last_price", "rating", "reviews", "weeks_seen")
-POOL = ("shop", "category")
+POOL = ("shop", "category", "season", "title")
 
 Arrays = dict[str, Any]
 
@@ -38,20 +39,22 @@ def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarr
     launch = np.where(np.isnan(launch) & announced, starts, launch)  # never sold yet: its life begins with the forecast
     # a product planned for later begins its life at the start of the forecast
     age = np.where(launch > starts, 0, starts - launch)
-    statics = version_arrays(shard, version)
+    statics = version_arrays(shard, version, spec)
     window = Window.of(shard, rows, origins, starts, launch, spec.history_weeks)
-    history = cut_history(shard, window, units, statics["pool"], spec)
-    return {
+    signals = signal_arrays(shard, rows, version, origins, starts, spec)
+    history = cut_history(shard, window, units, statics["pool"], signals, spec)
+    arrays = {
         "history": history,
-        "future": planned(shard, rows, starts, spec),
+        "future": np.concatenate([planned(shard, rows, starts, spec), signals[:, spec.history_weeks :]], 2),
         **calendar_arrays(shard, starts, spec),
         "age": age.astype(np.float32),
         "numeric": numeric(shard, rows, origins, statics["list_price"], history),
         "hashed": statics["hashed"],
-        "pool": pooled(shard, statics["pool"], age, origins, spec),
-        **texts(shard, version),
+        "pool": pooled(shard, statics, starts, age, origins, spec),
+        **texts(shard, version, shard.review_at(rows, origins)),
         **images(shard, shard.photos_at(rows, origins, announced)),
     }
+    return arrays | {"vector": shard.vector_at(rows, origins)} if spec.vectors else arrays
 
 
 def planned(shard: Shard, rows: np.ndarray, starts: np.ndarray, spec: Spec) -> np.ndarray:
@@ -63,7 +66,7 @@ def planned(shard: Shard, rows: np.ndarray, starts: np.ndarray, spec: Spec) -> n
         step = shard.weeks_of("plans", "week")[entry] - starts[case]
         use = (step >= 0) & (step < spec.horizon)
         for k, name in enumerate(FUTURE):
-            out[case[use], step[use].astype(np.int64), k] = plans.values[name].fill_null(np.nan).to_numpy()[entry[use]]
+            out[case[use], step[use].astype(np.int64), k] = shard.planned[name][entry[use]]
     return out
 
 
@@ -83,15 +86,50 @@ def windows(table: np.ndarray, first: np.ndarray, rows: int) -> np.ndarray:
     return sliding_window_view(table.reshape(-1), rows * width)[first * width].reshape(len(first), rows, width)
 
 
-def version_arrays(shard: Shard, version: np.ndarray) -> Arrays:
-    """What a product's version says: list_price (b,), pool (b,), hashed (b, len(HASHED)); unknown where there is none."""
-    if not len(shard.versions.row):
-        none = np.zeros(len(version), np.int64)
-        return {"list_price": np.full(len(version), np.nan), "pool": none, "hashed": np.zeros((len(none), len(HASHED)), np.int64)}
-    at, has = np.maximum(version, 0), version >= 0
-    price = shard.versions.values["list_price"].fill_null(np.nan).to_numpy()[at]
-    hashed = np.where(has[:, None], shard.hashed[at], 0)
-    return {"list_price": np.where(has, price, np.nan), "pool": np.where(has, shard.pool[at], 0), "hashed": hashed}
+def version_arrays(shard: Shard, version: np.ndarray, spec: Spec) -> Arrays:
+    """What a product's version says: list_price, pool (b,), hashed (b, places), words (b, TITLE_WORDS); unknown where there is none."""
+    values = {"pool": shard.pool, "words": shard.words, "hashed": shard.hashed}
+    if spec.attributes:
+        values["hashed"] = np.concatenate([shard.hashed, shard.attributes], 1)
+    known = {name: of_version(table, version, 0) for name, table in values.items()}
+    return known | {"list_price": of_version(shard.list_price, version, np.nan)}
+
+
+def of_version(table: np.ndarray, version: np.ndarray, unknown: float) -> np.ndarray:
+    """Rows of a table of versions, `unknown` where the version is -1."""
+    out = np.full((len(version), *table.shape[1:]), unknown, table.dtype)
+    out[version >= 0] = table[version[version >= 0]]
+    return out
+
+
+def signal_arrays(shard: Shard, rows: np.ndarray, version: np.ndarray, origins: np.ndarray, starts: np.ndarray, spec: Spec) -> np.ndarray:
+    """Signals of the weeks before and after each start as known at the origin, standardised, (b, history_weeks + horizon, names) float32.
+
+    A product's own signal counts before its category's, that before those above it, and "*" last.
+    """
+    weeks = spec.history_weeks + spec.horizon
+    if not spec.signals:
+        return np.zeros((len(rows), weeks, 0), np.float32)
+    own = bool(shard.signals.series)
+    path = of_version(shard.paths, version, 0)
+    # cases that see the same are computed once
+    stride = int(max(starts.max(initial=0), origins.max(initial=0))) + 1
+    code = (((rows if own else 0 * rows) * len(shard.path_keys[0]) + path) * stride + origins) * stride + starts
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    seen = np.stack([rows, path, origins, starts], 1)[first]
+    origin, week = seen[:, 2], seen[:, 3:] + np.arange(-spec.history_weeks, spec.horizon)
+    out = np.empty((len(seen), weeks, len(spec.signals)), np.float32)
+    for k, name in enumerate(spec.signals):
+        values = np.full(week.shape, np.nan, np.float32)
+        if own:
+            places = shard.signals.places([str(row) for row in range(len(shard))], name)
+            values = shard.signals.as_of(places[seen[:, 0]], origin, week)
+        for keys in shard.path_keys:
+            places = shard.shop.signals.places(keys, name)[seen[:, 1]]
+            if (places >= 0).any():
+                values = np.where(np.isnan(values), shard.shop.signals.as_of(places, origin, week), values)
+        out[:, :, k] = standardised(values, spec.history_weeks)
+    return out[inverse]
 
 
 def numeric(shard: Shard, rows: np.ndarray, origins: np.ndarray, list_price: np.ndarray, history: np.ndarray) -> np.ndarray:
@@ -105,21 +143,28 @@ def numeric(shard: Shard, rows: np.ndarray, origins: np.ndarray, list_price: np.
     return np.stack([list_price, np.where(np.isnan(price), list_price, price), rating, reviews, weeks], 1).astype(np.float32)
 
 
-def pooled(shard: Shard, pool: np.ndarray, age: np.ndarray, origins: np.ndarray, spec: Spec) -> np.ndarray:
-    """Mean log1p units of siblings, shop-wide and of the category, at the age of each week forecast. (b, horizon, 2)."""
-    ages = age[:, None] + np.arange(spec.horizon)
-    shop = shard.shop.pools.mean(np.zeros(len(ages), np.int64), ages, origins)
-    own = np.where(pool[:, None] > 0, shard.shop.pools.mean(pool, ages, origins), np.nan)
-    return np.stack([shop, own], 2).astype(np.float32)
+def pooled(shard: Shard, statics: Arrays, starts: np.ndarray, age: np.ndarray, origins: np.ndarray, spec: Spec) -> np.ndarray:
+    """Mean log1p units of siblings (POOL) at the age of each week forecast, (b, horizon, len(POOL)); NaN where none was seen."""
+    ages, pool, pools = age[:, None] + np.arange(spec.horizon), statics["pool"], shard.shop.pools
+    shop = pools.mean(np.zeros(len(ages), np.int64), ages, origins)
+    own = np.where(pool[:, None] > 0, pools.mean(pool, ages, origins), np.nan)
+    season = pools.mean(season_of(pool, starts - age, shard.timeline), ages, origins)
+    return np.stack([shop, own, season, shard.shop.titles.mean(statics["words"], ages, origins)], 2).astype(np.float32)
 
 
-def texts(shard: Shard, version: np.ndarray) -> Arrays:
-    """The texts that the cases' versions carry, each once, and the index of each case's: title, category, description."""
-    used, inverse = np.unique(version, return_inverse=True)
-    values = shard.versions.values
-    rows = values[used[used >= 0]].select("title", "category", "brand", "description").rows() if len(values) else []
-    joined = [". ".join(part for part in row if part) for row in rows]
-    return {"texts": joined, "text": (inverse - int(len(used) > 0 and used[0] < 0)).astype(np.int64)}
+def texts(shard: Shard, version: np.ndarray, review: np.ndarray) -> Arrays:
+    """The texts of the cases, each once, and the index of each case's: title, category, brand, last reviews, description.
+
+    version (b,) and review (b,) index the shard's versions and latest_reviews, -1 where there is none.
+    """
+    reviewed = bool((review >= 0).any())
+    reviews = shard.latest_reviews if reviewed else np.array([""], dtype=object)
+    code = np.where(version >= 0, version * len(reviews) + review % len(reviews), -1)  # review -1: the last, empty one
+    used, inverse = np.unique(code, return_inverse=True)
+    there = used[used >= 0]
+    before, after = shard.described
+    joined = before[there // len(reviews)] + reviews[there % len(reviews)] + after[there // len(reviews)]
+    return {"texts": joined.tolist(), "text": (inverse - (len(used) - len(there))).astype(np.int64)}
 
 
 def images(shard: Shard, at: np.ndarray) -> Arrays:

@@ -37,11 +37,12 @@ class Window:
         out += self.off_sale  # several times as fast as a masked assignment
 
 
-def cut_history(shard: Shard, window: Window, units: np.ndarray, pool: np.ndarray, spec: Spec) -> np.ndarray:
+def cut_history(shard: Shard, window: Window, units: np.ndarray, pool: np.ndarray, signals: np.ndarray, spec: Spec) -> np.ndarray:
     """(b, weeks, channels) float32 in the order of spec.history, NaN where unknown.
 
     units (b, all weeks) as known at each origin, pool (b,) of each case's category. Outliers are softened in `units`; `outlier` says by how
     much, in log1p units. price is filled forward; price_to_category is the log of its ratio to the category's median of that week.
+    signals (b, weeks and more, names) stand in every week, on sale or not.
     """
     # one plane per channel: written and read one after the other
     planes = np.full((len(spec.history), *window.at.shape), np.nan, np.float32)
@@ -56,6 +57,8 @@ def cut_history(shard: Shard, window: Window, units: np.ndarray, pool: np.ndarra
         plane["reviews"][:] = window.off_sale
     if "price" in shard.channels:
         _prices(shard, window, pool, plane)
+    for k, name in enumerate(spec.signals or ()):
+        plane[name][:] = signals[:, : spec.history_weeks, k]
     return np.moveaxis(planes, 0, 2)
 
 

@@ -18,11 +18,12 @@ from plcp import __version__
 from plcp.base import Config, DataError
 from plcp.data import panel
 from plcp.data.account import Account, account, net_units
-from plcp.data.content import build
+from plcp.data.content import OWN_SIGNALS, build
 from plcp.data.contract import Dataset
 from plcp.data.shards import Shard, write_shard
 from plcp.data.shop import Shop
 from plcp.data.shop_builder import ShopBuilder
+from plcp.data.signals import Signals, weekly_signals
 from plcp.data.spill import filled, spill
 from plcp.data.timeline import Timeline
 from plcp.folders import replacing
@@ -54,6 +55,7 @@ class Prepared:
     shards: tuple[ShardInfo, ...]
     channels: tuple[str, ...]
     holds: tuple[str, ...]  # the channels, and what else there is that cases can read
+    signals: tuple[str, ...]  # their names
     digest: str  # of every shard and of the timeline: equal for equal content
     account: Account  # where every row of sales went
 
@@ -108,12 +110,13 @@ class Prepared:
             timeline = Timeline(dt.date.fromisoformat(manifest["first_week"]), manifest["weeks"], tuple(manifest["closed"]))
             shards = tuple(ShardInfo(**shard) for shard in manifest["shards"])
             channels, holds, digest = tuple(manifest["channels"]), tuple(manifest["holds"]), manifest["digest"]
+            signals = tuple(manifest["signals"])
             balance = Account.of(manifest["account"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: damaged ({error!r}); run `plcp prepare` again") from error
         if missing := [s.file for s in shards if not (root / "shards" / s.file).exists()]:
             raise DataError(f"{root}: shard {missing[0]} is missing ({len(missing)} of {len(shards)}); run `plcp prepare` again")
-        return Prepared(root, timeline, shards, channels, holds, digest, balance)
+        return Prepared(root, timeline, shards, channels, holds, signals, digest, balance)
 
 
 def prepare(
@@ -148,7 +151,8 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
     timeline = panel.timeline_of(dataset.tables["sales"], dataset.origin)
     present = filled(dataset.tables["sales"])
     skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
-    parts = spill(dataset.tables, max(1, -(-skus // config.skus_per_shard)), folder / "spill")
+    tables, signals, names = split_signals(dataset, timeline)
+    parts = spill(tables, max(1, -(-skus // config.skus_per_shard)), folder / "spill")
     shop, lock, infos, sold = ShopBuilder(timeline.weeks), Lock(), [], []
 
     def write_part(index: int) -> ShardInfo:
@@ -165,12 +169,27 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
             infos.append(info)
             progress(len(infos), len(parts))
     shutil.rmtree(folder / "spill", ignore_errors=True)
-    done = shop.done()
-    done.save(folder)
-    write_manifest(folder, timeline, infos, done, account(dataset, timeline, sum(sold)), source)
+    shop.done(signals).save(folder)
+    write_manifest(folder, timeline, infos, sorted(shop.holds), names, account(dataset, timeline, sum(sold)), source)
 
 
-def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo], shop: Shop, balance: Account, source: str) -> None:
+def split_signals(dataset: Dataset, timeline: Timeline) -> tuple[dict[str, pl.LazyFrame], Signals, list[str]]:
+    """The tables with the signals of single SKUs as one of their own, the other signals, and the names of all."""
+    tables = dataset.tables
+    if "signals" not in tables:
+        return tables, Signals.none(), []
+    every = tables["signals"]
+    skus = pl.concat([tables["products"].select("sku_id"), dataset.first_sale.select("sku_id")]).unique()
+    own = every.with_columns(sku_id="key").join(skus, on="sku_id", how="semi", maintain_order="left")
+    others = every.join(skus, left_on="key", right_on="sku_id", how="anti", maintain_order="left")
+    names = every.select(pl.col("name").unique().sort()).collect(engine="streaming")["name"].to_list()
+    shared = Signals.of(weekly_signals(others, timeline).collect(), timeline.weeks)
+    return {**tables, OWN_SIGNALS: own}, shared, names
+
+
+def write_manifest(
+    folder: Path, timeline: Timeline, shards: list[ShardInfo], holds: list[str], signals: list[str], balance: Account, source: str
+) -> None:
     found = pl.scan_parquet(folder / "shards" / shards[0].file).collect_schema()
     channels = [name for name in panel.CHANNELS if name in found]
     content = {
@@ -179,7 +198,8 @@ def write_manifest(folder: Path, timeline: Timeline, shards: list[ShardInfo], sh
         "weeks": timeline.weeks,
         "closed": list(timeline.closed),
         "channels": channels,
-        "holds": [*channels, *shop.holds],
+        "holds": [*channels, *holds],
+        "signals": signals,
         "shards": [asdict(shard) for shard in shards],
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

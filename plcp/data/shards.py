@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from plcp.data.hashing import hash_products, pool_of
+from plcp.data.alike import title_words
+from plcp.data.hashing import hash_attributes, hash_products, pool_of
 from plcp.data.lifecycle import LAUNCH_SEEN
 from plcp.data.panel import CHANNELS
 from plcp.data.prices import discounts, filled_forward
 from plcp.data.shop import Shop
+from plcp.data.signals import Signals, paths
 from plcp.data.timeline import Timeline
+from plcp.data.vectors import WIDTH, projected
 
 # the fields of each list column's entries
 LISTS: dict[str, dict[str, pl.DataType]] = {
@@ -29,6 +32,8 @@ LISTS: dict[str, dict[str, pl.DataType]] = {
     "photos": {"known_from": pl.Date(), "photos": pl.List(pl.Binary())},
     "cancelled": {"sold": pl.Int32(), "known": pl.Int32(), "units": pl.Float64()},
     "review_texts": {"date": pl.Date(), "text": pl.String()},
+    "vectors": {"known_from": pl.Date(), "kind": pl.String(), "vector": pl.List(pl.Float32())},
+    "signals": {"name": pl.String(), "week": pl.Int32(), "known": pl.Int32(), "value": pl.Float64()},  # weeks by index
     "plans": {"week": pl.Date(), "price": pl.Float64(), "promo": pl.Float64()},
 }
 
@@ -37,6 +42,7 @@ def channel_type(name: str, weeks: int) -> pl.DataType:
     return pl.Array(pl.Float64() if name == "units" else pl.Float32(), weeks)
 
 
+REVIEW_CHARS = 160
 SPAN = 1 << 20  # weeks: more than any calendar holds
 
 
@@ -112,6 +118,79 @@ class Shard:
         return hash_products(self.versions.values["category"].to_list(), self.versions.values["brand"].to_list())
 
     @cached_property
+    def attributes(self) -> np.ndarray:
+        """Hash buckets of each version's attributes, (versions, ATTRIBUTES)."""
+        return hash_attributes(self.versions.values["attributes"].to_list())
+
+    @cached_property
+    def words(self) -> np.ndarray:
+        """Buckets of the words of each version's title, (versions, TITLE_WORDS)."""
+        return title_words(self.versions.values["title"])
+
+    @cached_property
+    def review_texts(self) -> Nested:
+        return Nested.of(self.frame["review_texts"])
+
+    @cached_property
+    def described(self) -> tuple[np.ndarray, np.ndarray]:
+        """Before and after the reviews in each version's text: title, category, brand; description. (versions,) strings each."""
+        filled = pl.all().replace("", None)
+        values = self.versions.values.select(pl.col("title", "category", "brand", "description")).select(filled)
+        before = values.select(pl.concat_str("title", "category", "brand", separator=". ", ignore_nulls=True)).to_series()
+        after = values.select(pl.format(". {}", "description").fill_null("")).to_series()
+        return strings(before), strings(after)
+
+    @cached_property
+    def latest_reviews(self) -> np.ndarray:
+        """Each review and the one before it, the newer one first, both cut to REVIEW_CHARS; an empty one at the end. (reviews + 1,)."""
+        text = pl.format(". {}", pl.col("text").str.head(REVIEW_CHARS))
+        rows = self.review_texts.values.select(text.alias("text"), row=pl.Series(self.review_texts.row))
+        found = rows.select(pl.concat_str("text", pl.col("text").shift(1).over("row"), ignore_nulls=True)).to_series()
+        return strings(found.extend_constant("", 1))
+
+    @cached_property
+    def list_price(self) -> np.ndarray:
+        """(versions,) float64, NaN where not given."""
+        return self.versions.values["list_price"].fill_null(np.nan).to_numpy()
+
+    @cached_property
+    def vectors(self) -> list[tuple[Nested, np.ndarray, np.ndarray]]:
+        """Of each kind, in order, the entries, the first origins that may use them, and their projected vectors (entries, WIDTH)."""
+        every = Nested.of(self.frame["vectors"])
+        kinds = every.values["kind"].to_numpy() if len(every.row) else np.zeros(0, dtype=object)
+        parts = [Nested(every.row[kinds == kind], every.values.filter(kinds == kind)) for kind in sorted(set(kinds))]
+        return [(part, self._index_of(part, "known_from"), projected(part.values)) for part in parts]
+
+    @cached_property
+    def _categories(self) -> pl.Series:
+        return self.versions.values["category"].fill_null("")
+
+    @cached_property
+    def paths(self) -> np.ndarray:
+        """Each version's category path as a place in `path_keys`, (versions,); 0 is the empty path."""
+        names = {name: i for i, name in enumerate(sorted({"", *self._categories.unique().to_list()}))}
+        return np.array([names[name] for name in self._categories.to_list()], np.int64)
+
+    @cached_property
+    def path_keys(self) -> list[list[str]]:
+        """The keys of signals, nearest first: in each list one for every category path, "" where it has none as deep."""
+        found = [paths(name) for name in sorted({"", *self._categories.unique().to_list()})]
+        return [[keys[k] if k < len(keys) else "" for keys in found] for k in range(max(map(len, found)))]
+
+    @cached_property
+    def signals(self) -> Signals:
+        """Signals of the rows' own SKUs, by the row's number."""
+        own = Nested.of(self.frame["signals"])
+        keyed = own.values.with_columns(key=pl.Series(own.row).cast(pl.String))
+        return Signals.of(keyed, self.timeline.weeks)
+
+    @property
+    def holds(self) -> set[str]:
+        """What there is beside the channels that cases can read."""
+        found = {"attributes": self.versions.values["attributes"].is_not_null().any(), "vectors": bool(self.vectors)}
+        return {name for name, there in found.items() if there}
+
+    @cached_property
     def pool(self) -> np.ndarray:
         """Sibling pool of each version's category, (versions,)."""
         return pool_of(self.versions.values["category"].to_list())
@@ -136,6 +215,11 @@ class Shard:
     def plans(self) -> Nested:
         return Nested.of(self.frame["plans"])
 
+    @cached_property
+    def planned(self) -> dict[str, np.ndarray]:
+        """Fields of `plans`, (plans,) float64 each; NaN where nothing is planned."""
+        return {name: self.plans.values[name].fill_null(np.nan).to_numpy() for name in ("price", "promo")}
+
     def units_as_of(self, rows: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """Units of each case as known at its origin (a week index), (b, weeks); weeks from the origin on are not to be read."""
         units = self.units[rows]
@@ -153,26 +237,41 @@ class Shard:
 
         Where `announced`, a product not yet known is described by its first version: what the shop plans to sell.
         """
-        return self._newest("versions", rows, origins, announced)
+        return self._newest(self.versions, self.weeks_of("versions", "known_from"), rows, origins, announced)
 
     def photos_at(self, rows: np.ndarray, origins: np.ndarray, announced: np.ndarray) -> np.ndarray:
         """Index into `photos`, as version_at."""
-        return self._newest("photos", rows, origins, announced)
+        return self._newest(self.photos, self.weeks_of("photos", "known_from"), rows, origins, announced)
+
+    def review_at(self, rows: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """Index into `latest_reviews` of the last review written before each origin, -1 without any. (b,)."""
+        written = self.weeks_of("review_texts", "date") + 1
+        return self._newest(self.review_texts, written, rows, origins, np.zeros(len(rows), bool))
+
+    def vector_at(self, rows: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """Sum over the kinds of the newest vector known at each origin, (b, WIDTH) float32; NaN where there is none."""
+        total, known = np.zeros((len(rows), WIDTH), np.float32), np.zeros(len(rows), bool)
+        for nested, weeks, values in self.vectors:
+            at = self._newest(nested, weeks, rows, origins, np.zeros(len(rows), bool))
+            total[at >= 0] += values[at[at >= 0]]
+            known |= at >= 0
+        return np.where(known[:, None], total, np.float32(np.nan))
 
     def weeks_of(self, column: str, field: str) -> np.ndarray:
         """Week index of a date in each entry of a list column, (entries,) float64; NaN where it is null."""
         if (column, field) not in self._weeks:
-            weeks = getattr(self, column).values.select(self.timeline.index_of(field).cast(pl.Float64).fill_null(np.nan))
-            self._weeks[column, field] = weeks.to_series().to_numpy()
+            self._weeks[column, field] = self._index_of(getattr(self, column), field)
         return self._weeks[column, field]
 
-    def _newest(self, column: str, rows: np.ndarray, origins: np.ndarray, announced: np.ndarray) -> np.ndarray:
-        nested: Nested = getattr(self, column)
+    def _index_of(self, nested: Nested, field: str) -> np.ndarray:
+        return nested.values.select(self.timeline.index_of(field).cast(pl.Float64).fill_null(np.nan)).to_series().to_numpy()
+
+    @staticmethod
+    def _newest(nested: Nested, known: np.ndarray, rows: np.ndarray, origins: np.ndarray, announced: np.ndarray) -> np.ndarray:
         if not len(nested.row):
             return np.full(len(rows), -1)
-        weeks = np.nan_to_num(self.weeks_of(column, "known_from"), nan=-SPAN).astype(np.int64)
         # rows ascend, and within a row the weeks: one search finds the newest of each case
-        key = nested.row * (4 * SPAN) + np.clip(weeks, -SPAN, SPAN)
+        key = nested.row * (4 * SPAN) + np.clip(np.nan_to_num(known, nan=-SPAN), -SPAN, SPAN).astype(np.int64)
         at = np.searchsorted(key, rows * (4 * SPAN) + origins, side="right") - 1
         first = np.searchsorted(nested.row, rows, side="left")
         known = (at >= first) & (at >= 0)
@@ -190,6 +289,13 @@ class Shard:
             return launch
         given = np.where(version >= 0, self.weeks_of("versions", "launch_date")[np.maximum(version, 0)], np.nan)
         return np.where(np.isnan(given), launch, np.fmin(given, first))
+
+
+def strings(column: pl.Series) -> np.ndarray:
+    """An array of Python strings, which numpy gathers and joins without touching their letters."""
+    out = np.empty(len(column), dtype=object)
+    out[:] = column.to_list()
+    return out
 
 
 def first_sale(units: np.ndarray, origins: np.ndarray) -> np.ndarray:

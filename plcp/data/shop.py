@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from plcp.data.alike import TitlePools
 from plcp.data.prices import CategoryPrices
 from plcp.data.siblings import Pools
+from plcp.data.signals import Signals
 
 FILE = "shop.npz"
 
@@ -16,22 +18,36 @@ class Shop:
     """Shared by all shards of a PREPARED folder."""
 
     pools: Pools
+    titles: TitlePools
     prices: CategoryPrices
+    signals: Signals  # of categories and of the whole shop
 
     @staticmethod
     def none() -> "Shop":
         """Nothing known."""
-        return Shop(Pools.none(), CategoryPrices.none())
-
-    @property
-    def holds(self) -> tuple[str, ...]:
-        """What there is of it that cases can read."""
-        return ("category_prices",) if self.prices.median.shape[1] else ()
+        return Shop(Pools.none(), TitlePools.none(), CategoryPrices.none(), Signals.none())
 
     def save(self, folder: Path) -> None:
-        np.savez(folder / FILE, total=self.pools.total, count=self.pools.count, median=self.prices.median)
+        arrays = {
+            "total": self.pools.total,
+            "count": self.pools.count,
+            "title_total": self.titles.total,
+            "title_count": self.titles.count,
+            "title_products": self.titles.products,
+            "median": self.prices.median,
+            "signal_series": np.array([*self.signals.series], dtype=str).reshape(-1, 2),
+            "signal_value": self.signals.value,
+            "signal_known": self.signals.known,
+        }
+        np.savez(folder / FILE, allow_pickle=False, **arrays)
 
     @staticmethod
     def load(folder: Path) -> "Shop":
         with np.load(folder / FILE, allow_pickle=False) as arrays:
-            return Shop(Pools(arrays["total"], arrays["count"]), CategoryPrices(arrays["median"]))
+            series = {(str(key), str(name)): i for i, (key, name) in enumerate(arrays["signal_series"])}
+            return Shop(
+                Pools(arrays["total"], arrays["count"]),
+                TitlePools(arrays["title_total"], arrays["title_count"], arrays["title_products"]),
+                CategoryPrices(arrays["median"]),
+                Signals(series, arrays["signal_value"], arrays["signal_known"]),
+            )

@@ -2,17 +2,20 @@
 
 import numpy as np
 
+from plcp.data.alike import TITLE_WORDS, TitlePoolBuilder
 from plcp.data.prices import PriceBuilder
 from plcp.data.shards import Shard, first_sale
 from plcp.data.shop import Shop
-from plcp.data.siblings import PoolBuilder
+from plcp.data.siblings import PoolBuilder, season_of
+from plcp.data.signals import Signals
 
 
 class ShopBuilder:
     """Adds shards in any order: the same products give the same shop, bit for bit."""
 
     def __init__(self, weeks: int):
-        self.pools, self.prices = PoolBuilder(weeks), PriceBuilder(weeks)
+        self.pools, self.titles, self.prices = PoolBuilder(weeks), TitlePoolBuilder(weeks), PriceBuilder(weeks)
+        self.holds: set[str] = set()  # what of the shards cases can read, beside their channels
 
     def add(self, shard: Shard) -> None:
         """A product counts among its siblings as it was known in the week after its first sale; what came later changes nothing."""
@@ -20,11 +23,18 @@ class ShopBuilder:
         rows = np.arange(len(shard))
         first = first_sale(units, np.full(len(shard), shard.timeline.weeks))
         version = shard.version_at(rows, np.nan_to_num(first).astype(np.int64) + 1, np.zeros(len(rows), bool))
-        pool = np.where(version >= 0, shard.pool[np.maximum(version, 0)], 0) if len(shard.pool) else np.zeros(len(rows), np.int64)
-        self.pools.add(units, np.where(np.isnan(first), np.nan, shard.launch(first, version)), pool)
+        pool, words = np.zeros(len(rows), np.int64), np.zeros((len(rows), TITLE_WORDS), np.int64)
+        known = version >= 0
+        pool[known], words[known] = shard.pool[version[known]], shard.words[version[known]]
+        launch = np.where(np.isnan(first), np.nan, shard.launch(first, version))
+        self.pools.add(units, launch, pool, season_of(pool, launch, shard.timeline))
+        self.titles.add(units, launch, words)
         if "price" in shard.channels:
             sold_by_then = np.arange(units.shape[1]) >= first[:, None]  # never where nothing was sold
             self.prices.add(np.where(sold_by_then, shard.channels["price"], np.nan), pool)
+        self.holds |= shard.holds
 
-    def done(self) -> Shop:
-        return Shop(self.pools.done(), self.prices.done())
+    def done(self, signals: Signals) -> Shop:
+        prices = self.prices.done()
+        self.holds |= {"category_prices"} if prices.median.size else set()
+        return Shop(self.pools.done(), self.titles.done(), prices, signals)

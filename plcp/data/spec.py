@@ -23,6 +23,10 @@ class Spec(Config):
     country: str | None = Field(None, description="ISO code whose public holidays count")
     channels: tuple[str, ...] | None = Field(None, description="weekly channels read; if not given, all that the data holds")
 
+    signals: tuple[str, ...] | None = Field(None, description="names of signals read; if not given, all that the data holds")
+    attributes: bool | None = Field(None, description="read products.attributes; if not given, where the data holds any")
+    vectors: bool | None = Field(None, description="read the table vectors; if not given, where the data holds any")
+
     @field_validator("channels")
     @classmethod
     def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -33,9 +37,20 @@ class Spec(Config):
     def fitted(self, prepared: Prepared) -> Self:
         """The spec with everything settled that this data decides."""
         held = {*CORE, *(name for name, need in NEEDS.items() if need in prepared.holds)}
-        return self.model_copy(update={"channels": self.channels or tuple(name for name in CHANNELS if name in held)})
+        settled = {
+            "channels": self.channels or tuple(name for name in CHANNELS if name in held),
+            "signals": prepared.signals if self.signals is None else self.signals,
+            "attributes": "attributes" in prepared.holds if self.attributes is None else self.attributes,
+            "vectors": "vectors" in prepared.holds if self.vectors is None else self.vectors,
+        }
+        return self.model_copy(update=settled)
 
     @property
     def history(self) -> tuple[str, ...]:
         """Names of the channels of `history`, in order."""
-        return self.channels or CHANNELS
+        return (*(self.channels or CHANNELS), *(self.signals or ()))
+
+    @property
+    def future(self) -> tuple[str, ...]:
+        """Names of what is planned or forecast of the weeks to come, in order."""
+        return (*FUTURE, *(self.signals or ()))

@@ -22,6 +22,8 @@ def spill(tables: dict[str, pl.LazyFrame], parts: int, folder: Path) -> list[dic
     tables = {name: table for name, table in tables.items() if "sku_id" in table.collect_schema()}
     kept = {name: filled(table) for name, table in tables.items()}
     for name, table in tables.items():
+        if "sku_id" not in kept[name]:
+            continue  # no rows
         target = pl.PartitionBy(folder / name, key=parts_of("sku_id", parts), include_key=False)
         table.select(kept[name]).sink_ipc(target, mkdir=True, maintain_order=True)
     return [{name: part(table, kept[name], folder / name / f"{BUCKET}={i}") for name, table in tables.items()} for i in range(parts)]

@@ -25,7 +25,7 @@ from plcp.tables import CURVE, EMBEDDING, EVENT_TABLE, EVENT_WEEKS, EVENTS, QUAN
 
 LAST_WEEK = BIN_WEEKS * (BINS - 1)  # the furthest week an event is dated in
 DATED = (0.1, 0.5, 0.9)  # probabilities an event is dated by
-CASE_INPUTS = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool")
+CASE_INPUTS = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool", "vector")
 NEVER_HAPPENED = -30.0  # logit of what cannot be
 BrokenPhotos = Literal["refused", "missing"]
 
@@ -132,7 +132,7 @@ class Forecaster:
 
     def _batch(self, cases: Arrays, rows: slice, vectors: dict[str, Tensor | None]) -> dict[str, np.ndarray]:
         device = torch.device(self.config.device)
-        batch = {name: torch.from_numpy(cases[name][rows]).to(device) for name in CASE_INPUTS}
+        batch = {name: torch.from_numpy(cases[name][rows]).to(device) for name in CASE_INPUTS if name in cases}
         for name, table in vectors.items():
             used, inverse = np.unique(cases[name][rows], return_inverse=True)
             missing = int(len(used) > 0 and used[0] < 0)

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from plcp.base import Config
 from plcp.data.calendar import CALENDAR
 from plcp.data.features import NUMERIC, POOL
-from plcp.data.hashing import BUCKETS, HASHED
+from plcp.data.hashing import ATTRIBUTES, BUCKETS, HASHED
 from plcp.data.spec import Spec
+from plcp.data.vectors import WIDTH
 from plcp.model.fusion import AttributeToken, Fusion, VectorToken
 from plcp.model.heads import CurveHead, EventHead, StageHead
 from plcp.model.history import UNITS, HistoryEncoder, channels, recent_state, scale, silent
@@ -83,8 +84,10 @@ class InputWidths(Config):
     channels: int
     calendar: int
     numeric: int
+    future: int
     hashed: int
     pool: int
+    vector: int  # 0: none is read
 
     @classmethod
     def of_spec(cls, spec: Spec) -> "InputWidths":
@@ -95,8 +98,10 @@ class InputWidths(Config):
             channels=len(spec.history),
             calendar=len(CALENDAR),
             numeric=len(NUMERIC),
-            hashed=len(HASHED),
+            future=len(spec.future),
+            hashed=len(HASHED) + (ATTRIBUTES if spec.attributes else 0),
             pool=len(POOL),
+            vector=WIDTH if spec.vectors else 0,
         )
 
     @classmethod
@@ -108,8 +113,10 @@ class InputWidths(Config):
             channels=batch["history"].shape[2],
             calendar=batch["calendar_history"].shape[2],
             numeric=batch["numeric"].shape[1],
+            future=batch["future"].shape[2],
             hashed=batch["hashed"].shape[1],
             pool=batch["pool"].shape[2],
+            vector=batch["vector"].shape[1] if "vector" in batch else 0,
         )
 
 
@@ -125,6 +132,8 @@ class LifeCycleModel(nn.Module):
             self.text_token = VectorToken(text.width, width, config.dropout, drop)
         if image is not None:
             self.image_token = VectorToken(image.width, width, config.dropout, drop)
+        if widths.vector:
+            self.vector_token = VectorToken(widths.vector, width, config.dropout, drop)
         self.attributes = AttributeToken(widths.numeric + 1, widths.hashed, BUCKETS, config.hash_width, width, drop)
         self.history = HistoryEncoder(widths.weeks, config.patch_weeks, widths.channels, widths.calendar, width)
         state_width, step_width = _feature_widths(widths)
@@ -176,6 +185,11 @@ class LifeCycleModel(nn.Module):
             modalities.append(self.text_token(text_vectors(self.text, batch), batch["text"]))
         if self.image is not None:
             modalities.append(self.image_token(image_vectors(self.image, batch), batch["image"]))
+        if self.widths.vector:
+            vector = batch["vector"]
+            known = torch.isfinite(vector[:, 0])
+            place = torch.arange(len(vector), device=vector.device)
+            modalities.append(self.vector_token(torch.nan_to_num(vector), torch.where(known, place, -1)))
         joint = self.fusion(modalities, self.history(values, known, batch["calendar_history"], size))
         context = torch.cat([joint, summary], 1)
         quantiles, mean = self.curve(context, steps, size)
@@ -217,7 +231,7 @@ def _feature_widths(widths: InputWidths) -> tuple[int, int]:
     """Widths of recent_state and step_features, by computing them once on one empty case."""
     empty = {
         "history": torch.full((1, widths.weeks, widths.channels), torch.nan),
-        "future": torch.full((1, widths.horizon, 2), torch.nan),
+        "future": torch.full((1, widths.horizon, widths.future), torch.nan),
         "calendar_future": torch.zeros(1, widths.horizon, widths.calendar),
         "pool": torch.full((1, widths.horizon, widths.pool), torch.nan),
         "age": torch.full((1,), torch.nan),

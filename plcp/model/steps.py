@@ -1,17 +1,19 @@
-"""What is known of each week to be forecast: calendar, plans, age, siblings of that age, and the same weeks of earlier years."""
+"""What is known of each week to be forecast: calendar, plans, signals, age, siblings of that age, and the same weeks of earlier years."""
 
 import torch
 from torch import Tensor
 
 from plcp.model.history import LEVEL_WEEKS, PRICE, UNITS, YEAR, Scale, last_price, masked_mean
 
-PLANNED_PRICE, PLANNED_PROMO = 0, 1  # columns of `future`
+PLANNED_PRICE, PLANNED_PROMO = 0, 1  # columns of `future`; signals follow
 
 
 def step_features(batch: dict[str, Tensor], values: Tensor, known: Tensor, scale: Scale) -> Tensor:
     """Features of each week ahead, (batch, horizon, step_width) float32, all of order one."""
     future, horizon = batch["future"], batch["future"].shape[1]
     parts = [batch["calendar_future"], last_years(values, known, horizon), planned(future, batch["history"][..., PRICE])]
+    signals = future[..., PLANNED_PROMO + 1 :]
+    parts += [torch.nan_to_num(signals), torch.isfinite(signals).to(values.dtype)]
     pool = batch["pool"]
     siblings, there = torch.nan_to_num(pool), torch.isfinite(pool).to(values.dtype)
     parts += [siblings, (siblings - scale.location[:, None, None]) * there, there]

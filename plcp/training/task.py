@@ -99,7 +99,7 @@ def vocabulary_texts(prepared: Prepared) -> list[str]:
     found: set[str] = set()
     for index in np.random.default_rng(0).permutation(len(prepared.shards)):
         shard = prepared.read(int(index), ["versions"])
-        found.update(texts(shard, np.arange(len(shard.versions.row)))["texts"])
+        found.update(texts(shard, np.arange(len(shard.versions.row)), np.full(len(shard.versions.row), -1))["texts"])
         if len(found) >= VOCABULARY_TEXTS:
             break
     return sorted(found)

@@ -17,7 +17,7 @@ SPEC = Spec(history_weeks=52, horizon=12, country="GB")
 UNITS = CHANNELS.index("units")
 
 
-def cases_at(prepared: Prepared, origin: dt.date) -> dict[str, Arrays]:
+def cases_at(prepared: Prepared, origin: dt.date, spec: Spec = SPEC) -> dict[str, Arrays]:
     """Inputs of every SKU sold before an origin, by SKU, each array with its texts and photos in place of indices."""
     found = {}
     at = prepared.timeline.index(origin)
@@ -26,7 +26,7 @@ def cases_at(prepared: Prepared, origin: dt.date) -> dict[str, Arrays]:
         rows, origins = np.arange(len(shard)), np.full(len(shard), at)
         sold = ~np.isnan(first_sale(shard.units_as_of(rows, origins), origins))
         rows, origins = rows[sold], origins[sold]
-        arrays = inputs(shard, rows, origins, origins, SPEC)
+        arrays = inputs(shard, rows, origins, origins, spec)
         for k, row in enumerate(rows):
             case: Arrays = {
                 name: np.asarray(a[k]) for name, a in arrays.items() if isinstance(a, np.ndarray) and name not in ("text", "image")
@@ -56,9 +56,11 @@ def test_inputs_of_the_cut_data_equal_those_of_all_data_at_the_origin_bit_for_bi
     whole = prepare(dataset, tmp_path / "whole", PrepareConfig(skus_per_shard=11))
     cut = prepare(asof.cut(dataset, origin), tmp_path / "cut", PrepareConfig(skus_per_shard=9))
     assert cut.origin == origin
-    ours = cases_at(cut, origin)
+    spec = SPEC.fitted(whole)
+    assert (spec.history, spec.attributes, spec.vectors) == ((*CHANNELS, "interest", "press", "weather"), True, True)
+    ours = cases_at(cut, origin, spec)
     assert len(ours) > 10
-    assert_same(ours, cases_at(whole, origin))
+    assert_same(ours, cases_at(whole, origin, spec))
 
 
 def test_changing_what_is_not_yet_known_changes_no_input(tmp_path: Path) -> None:
@@ -73,9 +75,12 @@ def test_changing_what_is_not_yet_known_changes_no_input(tmp_path: Path) -> None
         ),
         "products": shop["products"].filter((pl.col("known_at") < origin).fill_null(True)),
         "reviews": shop["reviews"].filter(pl.col("date") < origin),
+        "signals": shop["signals"].filter(pl.coalesce("known_at", "date") < origin),
+        "vectors": shop["vectors"].filter((pl.col("known_at") < origin).fill_null(True)),
     }
     one, other = prepare(Dataset.of(shop), tmp_path / "one"), prepare(Dataset.of(rewritten), tmp_path / "other")
-    assert_same(cases_at(one, origin), cases_at(other, origin))
+    spec = SPEC.fitted(one)
+    assert_same(cases_at(one, origin, spec), cases_at(other, origin, spec))
 
 
 def small_shard(tmp_path: Path, **changes: pl.DataFrame) -> Shard:
@@ -125,12 +130,12 @@ def test_a_stock_out_censors_and_a_week_not_yet_observed_has_no_target(tmp_path:
 def test_every_channel_is_there_and_says_something(tmp_path: Path) -> None:
     prepared = prepare(Dataset.of(little_shop()), tmp_path / "p")
     spec = SPEC.fitted(prepared)
-    assert spec.history == CHANNELS
+    assert spec.history[: len(CHANNELS)] == CHANNELS
     shard = prepared.read(0)
     rows, origin = np.arange(len(shard)), np.full(len(shard), 60)
     history = inputs(shard, rows, origin, origin, spec)["history"]
     spread = np.nanmax(history, (0, 1)) - np.nanmin(history, (0, 1))
-    assert dict(zip(CHANNELS, spread > 0, strict=True)) == dict.fromkeys(CHANNELS, True)
+    assert dict(zip(spec.history, spread > 0, strict=True)) == dict.fromkeys(spec.history, True)
     softened = history[:, :, CHANNELS.index("outlier")] > 0
     assert 0 < softened.sum() < 60
     assert targets(shard, rows, origin - 40, SPEC)["units"].max() > 500  # targets are as they came

@@ -1,0 +1,99 @@
+"""Siblings by title: what products sold whose titles share a product's words, known before an origin.
+
+Each word keeps the sums of all products that bear it, so a forecast needs no search and memory no pairs: it grows with the number of word
+buckets, not of products. A product's siblings are the weighted mean over its words; rare words weigh more (inverse document frequency,
+Spärck Jones 1972), words seen on few products less. Words are hashed (Weinberger et al. 2009): an unseen one has its place.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from plcp.data.hashing import bucket_of
+
+WORDS = 2048  # buckets; 0 is none
+TITLE_WORDS = 8  # of a title that count, the first distinct ones
+SPAN, BINS = 4, 13  # weeks of life that are pooled together, and how many such
+SHRINK = 3.0  # products of which a word must tell to weigh half
+STEP = 2.0**-16  # values are multiples of this: sums are exact in any order
+
+
+def title_words(titles: pl.Series) -> np.ndarray:
+    """Buckets of each title's words, (n, TITLE_WORDS) int64, filled up with 0."""
+    words = titles.fill_null("").str.to_lowercase().str.extract_all(r"\p{L}{2,}").list.unique(maintain_order=True).list.head(TITLE_WORDS)
+    flat = words.explode(empty_as_null=False) if len(words) else pl.Series([], dtype=pl.String)
+    bucket = bucket_of(flat.unique().drop_nulls().to_list(), WORDS)
+    out = np.zeros((len(titles), TITLE_WORDS), np.int64)
+    count = words.list.len().to_numpy().astype(np.int64)
+    row = np.repeat(np.arange(len(titles)), count)
+    column = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    found = flat.replace_strict(bucket, return_dtype=pl.Int64).to_numpy() if bucket else np.zeros(0, np.int64)
+    out[row, column] = found
+    return out
+
+
+@dataclass(frozen=True)
+class TitlePools:
+    """Sums of log1p units and counts of product weeks, (WORDS, BINS, weeks + 1): at index o, what was seen before origin o.
+
+    `products` (WORDS, weeks + 1): how many products had launched by then.
+    """
+
+    total: np.ndarray
+    count: np.ndarray
+    products: np.ndarray
+
+    @staticmethod
+    def none() -> "TitlePools":
+        empty = np.zeros((WORDS, BINS, 1), np.float32)
+        return TitlePools(empty, empty, empty[:, 0])
+
+    def mean(self, words: np.ndarray, age: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """Mean log1p units of the siblings at each age. words (b, TITLE_WORDS), age (b, h) weeks or NaN, origins (b,) → (b, h) float32."""
+        out = np.full(age.shape, np.nan, np.float32)
+        cases = np.flatnonzero(((age >= 0) & (age < SPAN * BINS)).any(1) & (words > 0).any(1))
+        if len(cases):
+            words, week = words[cases], np.clip(origins[cases], 0, self.total.shape[2] - 1)[:, None]
+            by_age = self._by_age(words, week)
+            bins = np.where((age[cases] >= 0) & (age[cases] < SPAN * BINS), age[cases] // SPAN, BINS).astype(np.int64)
+            out[cases] = np.take_along_axis(by_age, bins, 1)
+        return out
+
+    def _by_age(self, words: np.ndarray, week: np.ndarray) -> np.ndarray:
+        """(b, BINS + 1), the last bin NaN."""
+        total, count = self.total[words, :, week].astype(np.float64), self.count[words, :, week].astype(np.float64)
+        seen, all_seen = self.products[words, week], self.products[0, week]
+        rarity = np.log1p(all_seen / np.maximum(seen, 1))
+        weight = (np.where(words > 0, rarity * seen / (seen + SHRINK), 0))[..., None] * (count > 0)
+        whole = weight.sum(1)
+        mean = (weight * total / np.maximum(count, 1)).sum(1) / np.where(whole > 0, whole, 1)
+        return np.pad(np.where(whole > 0, mean, np.nan), ((0, 0), (0, 1)), constant_values=np.nan).astype(np.float32)
+
+
+class TitlePoolBuilder:
+    """Adds products, shard by shard, in any order."""
+
+    def __init__(self, weeks: int):
+        self.total, self.count = np.zeros((2, WORDS, BINS, weeks + 1))
+        self.products = np.zeros((WORDS, weeks + 1))
+
+    def add(self, units: np.ndarray, launch: np.ndarray, words: np.ndarray) -> None:
+        """units (n, weeks) as first known, launch (n,) week index or NaN, words (n, TITLE_WORDS)."""
+        row = np.flatnonzero(launch >= 0)
+        week = launch[row].astype(np.int64)[:, None] + np.arange(SPAN * BINS)
+        case, age = np.nonzero(week < units.shape[1])
+        at = week[case, age]
+        value = np.round(np.log1p(units[row[case], at]) / STEP) * STEP
+        for column in words[row].T:
+            bears = column[case] > 0
+            place = (column[case][bears], age[bears] // SPAN, at[bears] + 1)
+            np.add.at(self.total, place, value[bears])
+            np.add.at(self.count, place, 1)
+            first = (column > 0) & (week[:, 0] < units.shape[1])
+            np.add.at(self.products, (column[first], week[first, 0] + 1), 1)
+        launched = week[week[:, 0] < units.shape[1], 0]
+        np.add.at(self.products, (np.zeros_like(launched), launched + 1), 1)  # bucket 0 counts all products
+
+    def done(self) -> TitlePools:
+        return TitlePools(*(np.cumsum(x, -1).astype(np.float32) for x in (self.total, self.count, self.products)))

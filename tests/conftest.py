@@ -94,7 +94,11 @@ def little_shop(skus: int = 40, weeks: int = 70, seed: int = 0) -> dict[str, pl.
     products = products.with_columns(attributes=pl.when(pl.Series(rng.random(len(products)) < 0.8)).then(colours))
     reviews = reviews.with_columns(text=pl.format("{} no {}", "text", pl.int_range(pl.len())))
     tables = {"products": products, "sales": sales, "reviews": reviews, "plans": plans}
-    return tables | {"signals": signals_of(rng, weeks), "vectors": vectors_of(rng, names, launch)}
+    bought = sales.select("sku_id", "date").with_columns(basket=pl.Series(rng.integers(0, len(sales) // 3, len(sales))))
+    baskets = bought.select(
+        pl.format("{}-{}", "date", pl.col("basket") % 9).alias("basket_id"), "sku_id", ts=pl.col("date").cast(pl.Datetime("us"))
+    )
+    return tables | {"baskets": baskets, "signals": signals_of(rng, weeks), "vectors": vectors_of(rng, names, launch)}
 
 
 def signals_of(rng: np.random.Generator, weeks: int) -> pl.DataFrame:

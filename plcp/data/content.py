@@ -5,12 +5,14 @@ from collections.abc import Callable
 import polars as pl
 
 from plcp.data import panel
+from plcp.data.neighbours import ranked
 from plcp.data.shards import LISTS, shard_frame
 from plcp.data.signals import weekly_signals
 from plcp.data.timeline import WEEK, Timeline
 from plcp.tables import PLANS, REVIEWS, SIGNALS, VECTORS
 
 Tables = dict[str, pl.LazyFrame]
+PAIRS = "pairs"  # rows of neighbours.pairs
 OWN_SIGNALS = "own_signals"  # rows of signals whose key is a SKU, with sku_id
 
 
@@ -72,6 +74,11 @@ def signals(tables: Tables, timeline: Timeline) -> pl.DataFrame:
     )
 
 
+def neighbours(tables: Tables, timeline: Timeline) -> pl.DataFrame:
+    empty = pl.LazyFrame(schema={"sku_id": pl.String, "other": pl.UInt64, "week": pl.Int32, "count": pl.UInt32})
+    return ranked(tables.get(PAIRS, empty).collect(), timeline.weeks)
+
+
 def plans(tables: Tables, timeline: Timeline) -> pl.DataFrame:
     rows = tables.get("plans", pl.LazyFrame(schema=PLANS.schema))
     return rows.select("sku_id", "week", "price", "promo").sort("sku_id", "week").collect()
@@ -84,5 +91,6 @@ ENTRIES: dict[str, Callable[[Tables, Timeline], pl.DataFrame]] = {
     "review_texts": review_texts,
     "vectors": vectors,
     "signals": signals,
+    "neighbours": neighbours,
     "plans": plans,
 }

@@ -13,6 +13,8 @@ from plcp.data.spec import Spec
 class Window:
     """The weeks of b cases' histories: those before each start, of which the ones from the origin on are unknown."""
 
+    rows: np.ndarray  # (b,) rows of the shard
+    origins: np.ndarray  # (b,) week indices
     at: np.ndarray  # (b, weeks) week indices, kept inside the data
     place: np.ndarray  # (b, weeks) of each week in a flattened (rows, weeks) array of the shard
     off_sale: (
@@ -29,7 +31,7 @@ class Window:
         for closed in line.closed:
             off_sale |= week == closed
         at = np.clip(week, 0, line.weeks - 1)
-        return Window(at, rows[:, None] * line.weeks + at, np.where(off_sale, np.float32(np.nan), np.float32(0)))
+        return Window(rows, origins, at, rows[:, None] * line.weeks + at, np.where(off_sale, np.float32(np.nan), np.float32(0)))
 
     def read(self, values: np.ndarray, out: np.ndarray) -> None:
         """A shard's (rows, weeks) array into (b, weeks) float32, NaN off sale."""
@@ -55,6 +57,9 @@ def cut_history(shard: Shard, window: Window, units: np.ndarray, pool: np.ndarra
         window.read(shard.rating, plane["rating"])
     elif "reviews" in plane:  # none written yet is none, not unknown
         plane["reviews"][:] = window.off_sale
+    if "bought_with" in plane:
+        found = shard.shop.neighbours.mean(*shard.neighbours_at(window.rows, window.origins), window.at)
+        plane["bought_with"][:] = found + window.off_sale
     if "price" in shard.channels:
         _prices(shard, window, pool, plane)
     for k, name in enumerate(spec.signals or ()):

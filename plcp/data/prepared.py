@@ -16,9 +16,9 @@ from pydantic import Field
 
 from plcp import __version__
 from plcp.base import Config, DataError
-from plcp.data import panel
+from plcp.data import neighbours, panel
 from plcp.data.account import Account, account, net_units
-from plcp.data.content import OWN_SIGNALS, build
+from plcp.data.content import OWN_SIGNALS, PAIRS, build
 from plcp.data.contract import Dataset
 from plcp.data.shards import Shard, write_shard
 from plcp.data.shop import Shop
@@ -152,6 +152,11 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
     present = filled(dataset.tables["sales"])
     skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
     tables, signals, names = split_signals(dataset, timeline)
+    aside = folder / "aside"  # what of the products is wanted together, or by others
+    aside.mkdir()
+    if baskets := "baskets" in tables:
+        neighbours.pairs(tables.pop("baskets"), timeline).sink_ipc(aside / "pairs.ipc")
+        tables[PAIRS] = pl.scan_ipc(aside / "pairs.ipc")
     parts = spill(tables, max(1, -(-skus // config.skus_per_shard)), folder / "spill")
     shop, lock, infos, sold = ShopBuilder(timeline.weeks), Lock(), [], []
 
@@ -159,8 +164,11 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
         frame = build(parts[index], timeline, present)
         path = folder / "shards" / f"part-{index:05d}.parquet"
         write_shard(frame, path)
+        shard = Shard(frame, timeline, Shop.none())
+        if baskets:
+            neighbours.keep_part(aside, index, frame["sku_id"], shard.first_print)
         with lock:
-            shop.add(Shard(frame, timeline, Shop.none()))
+            shop.add(shard)
             sold.append(net_units(frame["units"].to_numpy()))
         return ShardInfo(path.name, len(frame), hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -168,7 +176,10 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
         for info in pool.map(write_part, range(len(parts))):
             infos.append(info)
             progress(len(infos), len(parts))
-    shutil.rmtree(folder / "spill", ignore_errors=True)
+    if baskets:
+        neighbours.write(aside, folder)
+    for done in (aside, folder / "spill"):
+        shutil.rmtree(done, ignore_errors=True)
     shop.done(signals).save(folder)
     write_manifest(folder, timeline, infos, sorted(shop.holds), names, account(dataset, timeline, sum(sold)), source)
 
@@ -177,7 +188,7 @@ def split_signals(dataset: Dataset, timeline: Timeline) -> tuple[dict[str, pl.La
     """The tables with the signals of single SKUs as one of their own, the other signals, and the names of all."""
     tables = dataset.tables
     if "signals" not in tables:
-        return tables, Signals.none(), []
+        return {**tables}, Signals.none(), []
     every = tables["signals"]
     skus = pl.concat([tables["products"].select("sku_id"), dataset.first_sale.select("sku_id")]).unique()
     own = every.with_columns(sku_id="key").join(skus, on="sku_id", how="semi", maintain_order="left")

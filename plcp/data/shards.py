@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import polars as pl
 from plcp.data.alike import title_words
 from plcp.data.hashing import hash_attributes, hash_products, pool_of
 from plcp.data.lifecycle import LAUNCH_SEEN
+from plcp.data.neighbours import NEAREST
 from plcp.data.panel import CHANNELS
 from plcp.data.prices import discounts, filled_forward
 from plcp.data.shop import Shop
@@ -34,6 +36,7 @@ LISTS: dict[str, dict[str, pl.DataType]] = {
     "review_texts": {"date": pl.Date(), "text": pl.String()},
     "vectors": {"known_from": pl.Date(), "kind": pl.String(), "vector": pl.List(pl.Float32())},
     "signals": {"name": pl.String(), "week": pl.Int32(), "known": pl.Int32(), "value": pl.Float64()},  # weeks by index
+    "neighbours": {"known": pl.Int32(), "other": pl.UInt64()},  # week by index; the nearest of each quarter first
     "plans": {"week": pl.Date(), "price": pl.Float64(), "promo": pl.Float64()},
 }
 
@@ -187,7 +190,11 @@ class Shard:
     @property
     def holds(self) -> set[str]:
         """What there is beside the channels that cases can read."""
-        found = {"attributes": self.versions.values["attributes"].is_not_null().any(), "vectors": bool(self.vectors)}
+        found: dict[str, Any] = {
+            "neighbours": len(self.neighbours.row),
+            "attributes": self.versions.values["attributes"].is_not_null().any(),
+            "vectors": bool(self.vectors),
+        }
         return {name for name, there in found.items() if there}
 
     @cached_property
@@ -219,6 +226,26 @@ class Shard:
     def planned(self) -> dict[str, np.ndarray]:
         """Fields of `plans`, (plans,) float64 each; NaN where nothing is planned."""
         return {name: self.plans.values[name].fill_null(np.nan).to_numpy() for name in ("price", "promo")}
+
+    @cached_property
+    def neighbours(self) -> Nested:
+        return Nested.of(self.frame["neighbours"])
+
+    @cached_property
+    def neighbour_rows(self) -> np.ndarray:
+        """Where the units of each entry of `neighbours` stand in the whole shop, -1 nowhere. (neighbours,)."""
+        return self.shop.neighbours.rows(self.neighbours.values["other"].to_numpy())
+
+    def neighbours_at(self, rows: np.ndarray, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows in the whole shop of each case's neighbours, as ranked by its origin, and which of them there are. (b, NEAREST) each."""
+        nested = self.neighbours
+        if not len(nested.row):
+            return np.full((len(rows), NEAREST), -1), np.zeros((len(rows), NEAREST), bool)
+        known = nested.values["known"].to_numpy()
+        last = self._newest(nested, known, rows, origins, np.zeros(len(rows), bool))
+        entry = np.maximum(last[:, None] - np.arange(NEAREST), 0)
+        same = (nested.row[entry] == rows[:, None]) & (known[entry] == known[last][:, None])
+        return self.neighbour_rows[entry], same & (last[:, None] >= np.arange(NEAREST))
 
     def units_as_of(self, rows: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """Units of each case as known at its origin (a week index), (b, weeks); weeks from the origin on are not to be read."""

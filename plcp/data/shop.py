@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from plcp.data.alike import TitlePools
+from plcp.data.neighbours import Neighbours
 from plcp.data.prices import CategoryPrices
 from plcp.data.siblings import Pools
 from plcp.data.signals import Signals
@@ -21,13 +22,15 @@ class Shop:
     titles: TitlePools
     prices: CategoryPrices
     signals: Signals  # of categories and of the whole shop
+    neighbours: Neighbours
 
     @staticmethod
     def none() -> "Shop":
         """Nothing known."""
-        return Shop(Pools.none(), TitlePools.none(), CategoryPrices.none(), Signals.none())
+        return Shop(Pools.none(), TitlePools.none(), CategoryPrices.none(), Signals.none(), Neighbours.none())
 
     def save(self, folder: Path) -> None:
+        """Everything but the neighbours, whose units are written as they come (neighbours.write)."""
         arrays = {
             "total": self.pools.total,
             "count": self.pools.count,
@@ -50,4 +53,5 @@ class Shop:
                 TitlePools(arrays["title_total"], arrays["title_count"], arrays["title_products"]),
                 CategoryPrices(arrays["median"]),
                 Signals(series, arrays["signal_value"], arrays["signal_known"]),
+                Neighbours.load(folder),
             )

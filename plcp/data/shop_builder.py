@@ -3,6 +3,7 @@
 import numpy as np
 
 from plcp.data.alike import TITLE_WORDS, TitlePoolBuilder
+from plcp.data.neighbours import Neighbours
 from plcp.data.prices import PriceBuilder
 from plcp.data.shards import Shard, first_sale
 from plcp.data.shop import Shop
@@ -37,4 +38,4 @@ class ShopBuilder:
     def done(self, signals: Signals) -> Shop:
         prices = self.prices.done()
         self.holds |= {"category_prices"} if prices.median.size else set()
-        return Shop(self.pools.done(), self.titles.done(), prices, signals)
+        return Shop(self.pools.done(), self.titles.done(), prices, signals, Neighbours.none())

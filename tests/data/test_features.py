@@ -75,6 +75,7 @@ def test_changing_what_is_not_yet_known_changes_no_input(tmp_path: Path) -> None
         ),
         "products": shop["products"].filter((pl.col("known_at") < origin).fill_null(True)),
         "reviews": shop["reviews"].filter(pl.col("date") < origin),
+        "baskets": shop["baskets"].filter(pl.col("ts").dt.date() < origin),
         "signals": shop["signals"].filter(pl.coalesce("known_at", "date") < origin),
         "vectors": shop["vectors"].filter((pl.col("known_at") < origin).fill_null(True)),
     }

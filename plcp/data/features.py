@@ -13,7 +13,8 @@ from plcp.data import calendar
 from plcp.data.calendar import CALENDAR
 from plcp.data.history import Window, cut_history
 from plcp.data.lifecycle import Levels, event_times
-from plcp.data.shards import Shard, expand, first_sale
+from plcp.data.nested import expand
+from plcp.data.shards import Shard, first_sale
 from plcp.data.siblings import season_of
 from plcp.data.signals import standardised
 from plcp.data.spec import FUTURE, Spec
@@ -63,10 +64,10 @@ def planned(shard: Shard, rows: np.ndarray, starts: np.ndarray, spec: Spec) -> n
     plans = shard.plans
     if len(plans.row):
         entry, case = expand(plans.row, rows)
-        step = shard.weeks_of("plans", "week")[entry] - starts[case]
+        step = shard.planned_week[entry] - starts[case]
         use = (step >= 0) & (step < spec.horizon)
         for k, name in enumerate(FUTURE):
-            out[case[use], step[use].astype(np.int64), k] = shard.planned[name][entry[use]]
+            out[case[use], step[use], k] = shard.planned[name][entry[use]]
     return out
 
 

@@ -1,6 +1,6 @@
 """Shards: Parquet files of whole SKUs, one row each, from which cases are cut when they are read."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from plcp.data.alike import title_words
 from plcp.data.hashing import hash_attributes, hash_products, pool_of
 from plcp.data.lifecycle import LAUNCH_SEEN
 from plcp.data.neighbours import NEAREST
+from plcp.data.nested import Known, Nested, expand
 from plcp.data.panel import CHANNELS
 from plcp.data.prices import discounts, filled_forward
 from plcp.data.shop import Shop
@@ -46,21 +47,6 @@ def channel_type(name: str, weeks: int) -> pl.DataType:
 
 
 REVIEW_CHARS = 160
-SPAN = 1 << 20  # weeks: more than any calendar holds
-
-
-@dataclass(frozen=True)
-class Nested:
-    """A list column, flattened: entry i belongs to row `row[i]`; rows ascend, entries keep their order."""
-
-    row: np.ndarray
-    values: pl.DataFrame
-
-    @staticmethod
-    def of(column: pl.Series) -> "Nested":
-        row = np.repeat(np.arange(len(column)), column.list.len().fill_null(0).to_numpy())
-        exploded = column.filter(column.list.len() > 0).explode()
-        return Nested(row, exploded.struct.unnest() if len(exploded) else pl.DataFrame(schema=exploded.struct.schema))
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,6 @@ class Shard:
     frame: pl.DataFrame
     timeline: Timeline
     shop: Shop
-    _weeks: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -157,12 +142,12 @@ class Shard:
         return self.versions.values["list_price"].fill_null(np.nan).to_numpy()
 
     @cached_property
-    def vectors(self) -> list[tuple[Nested, np.ndarray, np.ndarray]]:
-        """Of each kind, in order, the entries, the first origins that may use them, and their projected vectors (entries, WIDTH)."""
+    def vectors(self) -> list[tuple[Known, np.ndarray]]:
+        """Of each kind, in order, the entries and their projected vectors (entries, WIDTH)."""
         every = Nested.of(self.frame["vectors"])
         kinds = every.values["kind"].to_numpy() if len(every.row) else np.zeros(0, dtype=object)
         parts = [Nested(every.row[kinds == kind], every.values.filter(kinds == kind)) for kind in sorted(set(kinds))]
-        return [(part, self._index_of(part, "known_from"), projected(part.values)) for part in parts]
+        return [(part.known(self.index_of(part, "known_from")), projected(part.values)) for part in parts]
 
     @cached_property
     def _categories(self) -> pl.Series:
@@ -223,6 +208,11 @@ class Shard:
         return Nested.of(self.frame["plans"])
 
     @cached_property
+    def planned_week(self) -> np.ndarray:
+        """Week index of each entry of `plans`, (plans,)."""
+        return self.index_of(self.plans, "week").astype(np.int64)
+
+    @cached_property
     def planned(self) -> dict[str, np.ndarray]:
         """Fields of `plans`, (plans,) float64 each; NaN where nothing is planned."""
         return {name: self.plans.values[name].fill_null(np.nan).to_numpy() for name in ("price", "promo")}
@@ -238,13 +228,12 @@ class Shard:
 
     def neighbours_at(self, rows: np.ndarray, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows in the whole shop of each case's neighbours, as ranked by its origin, and which of them there are. (b, NEAREST) each."""
-        nested = self.neighbours
-        if not len(nested.row):
+        if not len(self.neighbours.row):
             return np.full((len(rows), NEAREST), -1), np.zeros((len(rows), NEAREST), bool)
-        known = nested.values["known"].to_numpy()
-        last = self._newest(nested, known, rows, origins, np.zeros(len(rows), bool))
+        known = self._neighbours_known
+        last = known.newest(rows, origins)
         entry = np.maximum(last[:, None] - np.arange(NEAREST), 0)
-        same = (nested.row[entry] == rows[:, None]) & (known[entry] == known[last][:, None])
+        same = (known.row[entry] == rows[:, None]) & (known.week[entry] == known.week[last][:, None])
         return self.neighbour_rows[entry], same & (last[:, None] >= np.arange(NEAREST))
 
     def units_as_of(self, rows: np.ndarray, origins: np.ndarray) -> np.ndarray:
@@ -264,46 +253,48 @@ class Shard:
 
         Where `announced`, a product not yet known is described by its first version: what the shop plans to sell.
         """
-        return self._newest(self.versions, self.weeks_of("versions", "known_from"), rows, origins, announced)
+        return self._versions_known.newest(rows, origins, announced)
 
     def photos_at(self, rows: np.ndarray, origins: np.ndarray, announced: np.ndarray) -> np.ndarray:
         """Index into `photos`, as version_at."""
-        return self._newest(self.photos, self.weeks_of("photos", "known_from"), rows, origins, announced)
+        return self._photos_known.newest(rows, origins, announced)
 
     def review_at(self, rows: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """Index into `latest_reviews` of the last review written before each origin, -1 without any. (b,)."""
-        written = self.weeks_of("review_texts", "date") + 1
-        return self._newest(self.review_texts, written, rows, origins, np.zeros(len(rows), bool))
+        return self._reviews_known.newest(rows, origins)
 
     def vector_at(self, rows: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """Sum over the kinds of the newest vector known at each origin, (b, WIDTH) float32; NaN where there is none."""
-        total, known = np.zeros((len(rows), WIDTH), np.float32), np.zeros(len(rows), bool)
-        for nested, weeks, values in self.vectors:
-            at = self._newest(nested, weeks, rows, origins, np.zeros(len(rows), bool))
+        total, there = np.zeros((len(rows), WIDTH), np.float32), np.zeros(len(rows), bool)
+        for known, values in self.vectors:
+            at = known.newest(rows, origins)
             total[at >= 0] += values[at[at >= 0]]
-            known |= at >= 0
-        return np.where(known[:, None], total, np.float32(np.nan))
+            there |= at >= 0
+        return np.where(there[:, None], total, np.float32(np.nan))
 
-    def weeks_of(self, column: str, field: str) -> np.ndarray:
-        """Week index of a date in each entry of a list column, (entries,) float64; NaN where it is null."""
-        if (column, field) not in self._weeks:
-            self._weeks[column, field] = self._index_of(getattr(self, column), field)
-        return self._weeks[column, field]
-
-    def _index_of(self, nested: Nested, field: str) -> np.ndarray:
+    def index_of(self, nested: Nested, field: str) -> np.ndarray:
+        """Week index of a date in each entry, (entries,) float64; NaN where it is null."""
         return nested.values.select(self.timeline.index_of(field).cast(pl.Float64).fill_null(np.nan)).to_series().to_numpy()
 
-    @staticmethod
-    def _newest(nested: Nested, known: np.ndarray, rows: np.ndarray, origins: np.ndarray, announced: np.ndarray) -> np.ndarray:
-        if not len(nested.row):
-            return np.full(len(rows), -1)
-        # rows ascend, and within a row the weeks: one search finds the newest of each case
-        key = nested.row * (4 * SPAN) + np.clip(np.nan_to_num(known, nan=-SPAN), -SPAN, SPAN).astype(np.int64)
-        at = np.searchsorted(key, rows * (4 * SPAN) + origins, side="right") - 1
-        first = np.searchsorted(nested.row, rows, side="left")
-        known = (at >= first) & (at >= 0)
-        exists = nested.row[np.minimum(first, len(nested.row) - 1)] == rows
-        return np.where(known, at, np.where(announced & exists, first, -1))
+    @cached_property
+    def _versions_known(self) -> Known:
+        return self.versions.known(self.index_of(self.versions, "known_from"))
+
+    @cached_property
+    def _photos_known(self) -> Known:
+        return self.photos.known(self.index_of(self.photos, "known_from"))
+
+    @cached_property
+    def _reviews_known(self) -> Known:
+        return self.review_texts.known(self.index_of(self.review_texts, "date") + 1)
+
+    @cached_property
+    def _neighbours_known(self) -> Known:
+        return self.neighbours.known(self.neighbours.values["known"].to_numpy())
+
+    @cached_property
+    def _launch_dates(self) -> np.ndarray:
+        return self.index_of(self.versions, "launch_date")
 
     def launch(self, first: np.ndarray, version: np.ndarray) -> np.ndarray:
         """Week index of each case's launch, (b,) float64; NaN where it is not visible.
@@ -314,7 +305,7 @@ class Shard:
         launch = np.where(first < LAUNCH_SEEN, np.nan, first)
         if not len(self.versions.row):
             return launch
-        given = np.where(version >= 0, self.weeks_of("versions", "launch_date")[np.maximum(version, 0)], np.nan)
+        given = np.where(version >= 0, self._launch_dates[np.maximum(version, 0)], np.nan)
         return np.where(np.isnan(given), launch, np.fmin(given, first))
 
 
@@ -329,15 +320,6 @@ def first_sale(units: np.ndarray, origins: np.ndarray) -> np.ndarray:
     """Week index of the first sale before each origin, (b,) float64; NaN without any. units (b, weeks)."""
     sold = (units > 0) & (np.arange(units.shape[1]) < origins[:, None])
     return np.where(sold.any(1), sold.argmax(1).astype(np.float64), np.nan)
-
-
-def expand(owner: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (entry, case) with owner[entry] == rows[case]; owner ascends."""
-    left, right = np.searchsorted(owner, rows, "left"), np.searchsorted(owner, rows, "right")
-    count = right - left
-    case = np.repeat(np.arange(len(rows)), count)
-    entry = np.arange(len(case)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(left, count)
-    return entry, case
 
 
 COUNTED = ("units", "reviews", "rating_sum")  # channels in which no row means none, not unknown

@@ -187,9 +187,9 @@ class LifeCycleModel(nn.Module):
             modalities.append(self.image_token(image_vectors(self.image, batch), batch["image"]))
         if self.widths.vector:
             vector = batch["vector"]
-            known = torch.isfinite(vector[:, 0])
             place = torch.arange(len(vector), device=vector.device)
-            modalities.append(self.vector_token(torch.nan_to_num(vector), torch.where(known, place, -1)))
+            index = torch.where(torch.isfinite(vector[:, 0]), place, -1)
+            modalities.append(self.vector_token(torch.nan_to_num(vector), index))
         joint = self.fusion(modalities, self.history(values, known, batch["calendar_history"], size))
         context = torch.cat([joint, summary], 1)
         quantiles, mean = self.curve(context, steps, size)

@@ -253,7 +253,7 @@ STAGE_TABLE = Table(
     (
         sku(),
         ORIGIN,
-        Column("stage", STRING, "the most probable one", choices=STAGES),
+        Column("stage", STRING, "the one that stands out: probable for how common it is", choices=STAGES),
         *(probability(s, f"probability of {s}") for s in STAGES),
     ),
     key=("sku_id", "origin"),

@@ -1,17 +1,22 @@
-"""Split-conformal calibration of the quantiles, per age and velocity (Romano et al. 2019; scaled as in Sesia & Candès 2020)."""
+"""What held-out cases say of a model's answers: how far its quantiles must move, and how common each stage of life is.
 
-from dataclasses import dataclass
+The quantiles: split-conformal, per age and velocity (Romano et al. 2019; scaled as in Sesia & Candès 2020).
+"""
+
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from plcp.tables import LEVELS
+from plcp.tables import LEVELS, STAGES
 
 AGE_EDGES = (12, 52)  # weeks; an invisible launch counts as old
 VELOCITY_EDGES = (1, 10, 50)  # units a week over VELOCITY_WEEKS
 VELOCITY_WEEKS = 26
 LAUNCH = len(AGE_EDGES) + 1  # the row of products never sold
 BORROWED = 200  # cases' worth of the whole shop's correction that a bucket starts from
+LEAST_SHARE = 1e-3  # of a stage that no held-out case shows
+BALANCE = 0.5  # power of a stage's share that its probability is divided by: 0 names only common stages, 1 counts all alike
 LEVEL_INDEX = np.arange(len(LEVELS))
 
 
@@ -33,9 +38,14 @@ def bucket(age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 @dataclass(frozen=True)
 class Calibration:
-    """Corrections (age rows, velocity columns, 9), in widths of a forecast's own 10–90% interval in log1p units."""
+    """What is laid on a model's answers.
+
+    shift: corrections (age rows, velocity columns, 9), in widths of a forecast's own 10–90% interval in log1p units.
+    stage_share: mean probability of each stage, (5,).
+    """
 
     shift: np.ndarray
+    stage_share: np.ndarray = field(default_factory=lambda: np.full(len(STAGES), 1 / len(STAGES)))
 
     @staticmethod
     def identity() -> "Calibration":
@@ -47,16 +57,21 @@ class Calibration:
         shifted = quantiles + self.shift[row, column][:, None, :] * width(quantiles)
         return np.maximum.accumulate(np.maximum(shifted, 0), axis=-1)
 
+    def stage(self, probability: np.ndarray) -> np.ndarray:
+        """The stage that stands out: probable for how common it is, so that rare ones are named too. (n, 5) → (n,) indices."""
+        return (probability / self.stage_share**BALANCE).argmax(1)
+
     def to_dict(self) -> dict[str, Any]:
-        return {"age_edges": AGE_EDGES, "velocity_edges": VELOCITY_EDGES, "levels": LEVELS, "shift": self.shift.round(6).tolist()}
+        named = {"stage_share": dict(zip(STAGES, self.stage_share.round(6).tolist(), strict=True))}
+        return {"age_edges": AGE_EDGES, "velocity_edges": VELOCITY_EDGES, "levels": LEVELS, "shift": self.shift.round(6).tolist(), **named}
 
     @staticmethod
     def from_dict(content: dict[str, Any]) -> "Calibration":
-        """Raises ValueError where the table has another shape."""
+        """Raises ValueError or KeyError where the content has another shape."""
         shift = np.asarray(content["shift"], np.float64)
         if shift.shape != Calibration.identity().shift.shape:
             raise ValueError(f"shift has shape {shift.shape}, expected {Calibration.identity().shift.shape}")
-        return Calibration(shift)
+        return Calibration(shift, np.array([content["stage_share"][stage] for stage in STAGES], np.float64))
 
 
 def width(quantiles: np.ndarray) -> np.ndarray:
@@ -64,11 +79,11 @@ def width(quantiles: np.ndarray) -> np.ndarray:
     return quantiles[..., -1:] - quantiles[..., :1]
 
 
-def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> Calibration:
+def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.ndarray, stage: np.ndarray) -> Calibration:
     """Corrections under which each quantile would have held on held-out cases.
 
-    quantiles (n, h, 9) log1p as forecast, units (n, h) as came, NaN unobserved; age, velocity (n,) at the origin. A bucket with
-    few weeks borrows from all in-life cases (or from launches alone, for launches).
+    quantiles (n, h, 9) log1p as forecast, units (n, h) as came, NaN unobserved; age, velocity (n,) at the origin; stage (n, 5)
+    probabilities as forecast. A bucket with few weeks borrows from all in-life cases (or from launches alone, for launches).
     """
     row, column = bucket(age, velocity)
     scores = (np.log1p(units)[..., None] - quantiles) / np.maximum(width(quantiles), 1e-3)
@@ -81,7 +96,8 @@ def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.
             own = scores[(row == r) & (column == c)]
             share = len(own) / (len(own) + BORROWED)
             shift[r, c] = share * score_quantiles(own) + (1 - share) * pooled
-    return Calibration(shift)
+    in_life = row != LAUNCH
+    return Calibration(shift, np.maximum(stage[in_life].mean(0), LEAST_SHARE)) if in_life.any() else Calibration(shift)
 
 
 def score_quantiles(scores: np.ndarray) -> np.ndarray:

@@ -111,7 +111,7 @@ class Forecaster:
         return Forecast(
             curve=curve_table(sku_id, origin, starts, cases["age"], np.expm1(quantiles), out["mean"]),
             events=event_table(sku_id, origin, starts, out["hazard"]),
-            stage=stage_table(sku_id, origin, stage),
+            stage=stage_table(sku_id, origin, stage, self.artifact.calibration.stage(stage)),
             embedding=embedding_table(sku_id, out["embedding"]),
             p_new_peak_12w=torch.sigmoid(torch.from_numpy(out["new_peak"]).double()).numpy(),
         )
@@ -217,10 +217,10 @@ def event_table(sku_id: Sequence[str], origin: dt.date, starts: Sequence[dt.date
     return _table(EVENT_TABLE, columns, origin)
 
 
-def stage_table(sku_id: Sequence[str], origin: dt.date, probability: np.ndarray) -> pl.DataFrame:
-    """probability (n, 5)."""
-    best = [STAGES[k] for k in probability.argmax(1)]
-    return _table(STAGE_TABLE, {"sku_id": list(sku_id), "stage": best} | {s: probability[:, k] for k, s in enumerate(STAGES)}, origin)
+def stage_table(sku_id: Sequence[str], origin: dt.date, probability: np.ndarray, named: np.ndarray) -> pl.DataFrame:
+    """probability (n, 5); named (n,) index of the stage each product is said to be in."""
+    names = [STAGES[k] for k in named]
+    return _table(STAGE_TABLE, {"sku_id": list(sku_id), "stage": names} | {s: probability[:, k] for k, s in enumerate(STAGES)}, origin)
 
 
 def embedding_table(sku_id: Sequence[str], vectors: np.ndarray) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 engine/              DeepSpeed's files of all workers (pickles: keep them where nobody else can write)
 state.json           step, epoch and place in it, learning rate, losses, best so far
-weights.safetensors  the whole model in fp32, wherever its score was the lowest so far
+weights.safetensors  the whole model in fp32, wherever its score was the lowest so far, and at the end of a refit
 """
 
 import json
@@ -21,6 +21,7 @@ from plcp.training.engine import Engine
 FOLDER = "checkpoints"  # below a run
 STATE, WEIGHTS = "state.json", "weights.safetensors"
 SCORE = "score"
+UNJUDGED = 1e9  # score of a checkpoint that no validation judged: it is never the best, and kept for as long as it is the last
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class State:
     best_score: float | None = None
     best_step: int = 0
     stale: int = 0  # validations since the best
+    refit_from: int | None = None  # the step from which on the validation weeks are learned from as well
     skipped: int = 0  # steps not taken, because their loss or gradient was not finite
 
     def judge(self, validation: dict[str, float], select: str) -> bool:
@@ -48,26 +50,31 @@ class State:
         self.stale += 1
         return self.score == self.best_score
 
+    def begin_refit(self) -> None:
+        """From now on nothing is held back, so nothing is judged."""
+        self.refit_from, self.loader, self.score = self.step, {}, None
+
     @property
     def metrics(self) -> dict[str, float | None]:
         losses = {f"validation_{name}": value for name, value in self.validation.items()}
         return {SCORE: self.score, "best_score": self.best_score, **losses}
 
 
-def save(engine: Engine, state: State, best: bool) -> None:
-    """Report a checkpoint to Ray Train, which merges the workers' folders. Called by all of them."""
+def save(engine: Engine, state: State, weights: bool) -> None:
+    """Report a checkpoint to Ray Train, which merges the workers' folders; with the model's `weights` or without. Called by all workers."""
     first = ray.train.get_context().get_world_rank() == 0
     with tempfile.TemporaryDirectory(prefix="plcp-checkpoint-") as name:
         folder = Path(name)
         engine.save(folder)
-        if best:
+        if weights:
             with engine.evaluating():
-                weights = engine.weights()
+                learnt = engine.weights()
             if first:
-                save_file(weights, folder / WEIGHTS)
+                save_file(learnt, folder / WEIGHTS)
         if first:
             (folder / STATE).write_text(json.dumps(asdict(state), indent=1))
-        ray.train.report({"step": state.step, **state.metrics}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        judged = state.metrics if state.refit_from is None else {SCORE: UNJUDGED}
+        ray.train.report({"step": state.step, **judged}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def restore(engine: Engine) -> State:
@@ -80,9 +87,10 @@ def restore(engine: Engine) -> State:
         return _state(Path(name))
 
 
-def last(run: Path) -> State:
-    """The state of the run's last complete checkpoint. Raises ModelError where there is none."""
-    return _state(Path(_found(run, _result(run).checkpoint).path))
+def last(run: Path) -> tuple[Path, State]:
+    """Folder and state of the run's last complete checkpoint. Raises ModelError where there is none."""
+    folder = Path(_found(run, _result(run).checkpoint).path)
+    return folder, _state(folder)
 
 
 def best(run: Path) -> tuple[Path, State]:

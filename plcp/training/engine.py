@@ -42,10 +42,11 @@ class EngineConfig(Config):
             raise ValueError("precision bf16 keeps its fp32 master weights sharded: set zero_stage to 1, 2 or 3")
         return self
 
-    def rate(self, step: int, steps: int) -> float:
-        """Learning rate of a step (from 0) in a run of `steps`: linear warm-up, then half a cosine."""
+    def rate(self, step: int, falls: int, end: int) -> float:
+        """Learning rate of a step (from 0): a linear warm-up, level up to step `falls`, then half a cosine down to step `end`."""
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        done = max(0, step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+        falls = max(falls, self.warmup_steps)
+        done = max(0, step - falls) / max(1, end - falls)
         cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * cosine)
 

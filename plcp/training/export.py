@@ -1,9 +1,10 @@
-"""A run's best checkpoint as an artifact: plain weights, quantiles calibrated on the weeks held back."""
+"""A run as an artifact: plain weights, the best ones or those of its refit, calibrated by the best ones on the weeks held back."""
 
 import itertools
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
 
 from plcp.base import ModelError
@@ -19,21 +20,28 @@ from plcp.training.runs import PREPROCESSOR, VECTORS, Run
 
 
 def export(run: Path, model: Path) -> Path:
-    """Write the best checkpoint of a run, finished or not, as an artifact to the folder `model`, and return it.
+    """Write a run, finished or not, as an artifact to the folder `model`, and return it.
 
-    Raises ModelError where the run holds no usable checkpoint, DataError where the data it was trained on is gone.
+    The weights are those of the finished refit, where the run has one, else the best. Raises ModelError where the run holds no
+    usable checkpoint, DataError where the data it was trained on is gone.
     """
     this = Run.open(Path(run).resolve())
     folder, state = checkpoint.best(this.folder)
     preprocessor = Preprocessor.load(this.folder / PREPROCESSOR)
     trained = load_weights(this, preprocessor, folder / checkpoint.WEIGHTS)
+    calibration = calibrate(this, trained, preprocessor)  # by weights that never saw the weeks held back
+    last, end = checkpoint.last(this.folder)
+    if end.refit_from is not None and (last / checkpoint.WEIGHTS).exists():
+        trained, steps = load_weights(this, preprocessor, last / checkpoint.WEIGHTS), end.step
+    else:
+        steps = state.best_step
     facts: dict[str, str | int | float] = {
-        "steps": state.best_step,
+        "steps": steps,
         "seed": this.seed,
         "data": this.data.digest[:16],
         **{f"validation {name}": value for name, value in state.validation.items()},
     }
-    artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, calibrate(this, trained, preprocessor), facts)
+    artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, calibration, facts)
     return Path(model)
 
 
@@ -62,5 +70,6 @@ def calibrate(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> Ca
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in ("units", "age")}
     velocity = np.concatenate([calibration.velocity(batch["history"][:, :, 0]) for batch in batches])
     outputs = [forecaster.outputs(batch, batch["sku_id"], broken_photos="missing") for batch in batches]  # photos as in training
-    quantiles = np.concatenate([out["quantiles"] for out in outputs])
-    return calibration.fit(quantiles, columns["units"], columns["age"], velocity)
+    quantiles, logits = (np.concatenate([out[name] for out in outputs]) for name in ("quantiles", "stage"))
+    stage = torch.softmax(torch.from_numpy(logits).double(), -1).numpy()
+    return calibration.fit(quantiles, columns["units"], columns["age"], velocity, stage)

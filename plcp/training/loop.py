@@ -46,7 +46,7 @@ def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: in
         workers, asked = this.config.workers, (this.config.cpus_per_worker, this.config.gpus_per_worker)
         cluster.connect(workers)
         cpus, gpus = cluster.share(cluster.nodes_up(), workers, *asked)
-        with progress.live(this.folder, this.config.steps):
+        with progress.live(this.folder, this.config.steps + this.config.refit_steps):
             cluster.fit(functools.partial(worker, this, cpus), this.folder, workers, cpus, gpus)
         result = this.finish()
     return result
@@ -60,23 +60,44 @@ def worker(run: Run, threads: int) -> None:
     torch.manual_seed(run.seed)  # the same first weights on every worker
     task = make_task(run, device)
     engine = Engine(task.model, config.engine, micro_batch=max(1, config.loader.batch_size // world), slow=task.slow)
-    loader = task.loader("train", seed=run.seed, rank=rank, world_size=world)
     validation = held_back(task.loader("validation", rank=rank, world_size=world), config)
     state = checkpoint.restore(engine)
+    log = MetricsLog(run.folder, state.step, write=rank == 0)
+    if state.refit_from is None:
+        for due in steps(engine, task, task.loader("train", seed=run.seed, rank=rank, world_size=world), state, run, log):
+            if due:
+                best = state.judge(validate(engine, task, validation), config.select)
+                log.write(state.step, **state.metrics)
+                checkpoint.save(engine, state, weights=best)
+        if config.refit_steps:
+            state.begin_refit()
+    if state.refit_from is not None:
+        for due in steps(engine, task, task.loader("all", seed=run.seed, rank=rank, world_size=world), state, run, log):
+            if due:
+                checkpoint.save(engine, state, weights=not more(state, config))
+    log.close()
+
+
+def more(state: State, config: TrainConfig) -> bool:
+    """Whether the run's present part, learning or refit, has steps to come."""
+    if state.refit_from is None:
+        return state.step < config.steps and state.stale < config.patience
+    return state.step < state.refit_from + config.refit_steps
+
+
+def steps(engine: Engine, task: ForecastTask, loader: CaseLoader, state: State, run: Run, log: MetricsLog) -> Iterator[bool]:
+    """The steps still to come of the run's present part; after each, whether a checkpoint is due."""
+    config = run.config
     if state.loader:
         loader.restore(state.loader)
-    log, window, batches = MetricsLog(run.folder, state.step, write=rank == 0), Window(device), iter(loader)
-    while state.step < config.steps and state.stale < config.patience:
+    window, batches = Window(engine.device), iter(loader)
+    while more(state, config):
         learn(engine, task, batches, state, run, window, log)
         state.loader = loader.state()
-        due = state.step % config.validate_every == 0 or state.step == config.steps
+        due = state.step % config.validate_every == 0 or not more(state, config)
         if due or state.step % config.log_every == 0:
             log.write(state.step, epoch=loader.epoch, learning_rate=state.learning_rate, skipped=state.skipped, **window.close())
-        if due:
-            best = state.judge(validate(engine, task, validation), config.select)
-            log.write(state.step, **state.metrics)
-            checkpoint.save(engine, state, best)
-    log.close()
+        yield due
 
 
 def set_up(threads: int) -> torch.device:
@@ -116,7 +137,7 @@ def learn(
 ) -> None:
     """One step. Its randomness is a function of (seed, step, worker), so a resumed run repeats it."""
     torch.manual_seed(step_seed(run.seed, state.step))
-    state.learning_rate = run.config.engine.rate(state.step, run.config.steps)
+    state.learning_rate = learning_rate(state, run.config)
     seen: list[tuple[Tensor, list[str]]] = []
     for _ in range(run.config.engine.accumulation):
         started = time.perf_counter()
@@ -131,6 +152,14 @@ def learn(
     if not engine.applied:
         state.skipped += 1
         report_skipped(seen, state, run.config.max_skipped, log)
+
+
+def learning_rate(state: State, config: TrainConfig) -> float:
+    """Of the next step: falls from the warm-up to the end, or over the refit where there is one."""
+    if not config.refit_steps:
+        return config.engine.rate(state.step, 0, config.steps)
+    falls = config.steps if state.refit_from is None else state.refit_from
+    return config.engine.rate(state.step, falls, falls + config.refit_steps)
 
 
 def step_seed(seed: int, step: int) -> int:

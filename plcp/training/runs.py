@@ -57,6 +57,9 @@ class TrainConfig(Config):
     select: Literal["loss", "quantiles", "mean", "hazard", "stage", "new_peak"] = Field(
         "quantiles", description="the validation loss by which the best weights are known: the total, or one head's"
     )
+    refit_steps: int = Field(
+        0, ge=0, description="then so many steps more that learn from the validation weeks as well, while the learning rate falls"
+    )
     patience: int = Field(5, ge=1, description="validations without a lower one after which training stops")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     max_skipped: int = Field(20, ge=0, description="steps left out, because loss or gradient is not finite, before training stops")
@@ -135,7 +138,7 @@ class Run:
 
     def finish(self) -> RunResult:
         """Write down what came of it."""
-        last, (_, best) = checkpoint.last(self.folder), checkpoint.best(self.folder)
+        (_, last), (_, best) = checkpoint.last(self.folder), checkpoint.best(self.folder)
         result = RunResult(self.folder, last.step, last.skipped, best.step, best.validation)
         content = {name: value for name, value in asdict(result).items() if name != "run"}
         write_json(self.folder / RESULT, content)

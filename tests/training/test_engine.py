@@ -134,7 +134,7 @@ def test_bf16_without_sharded_masters_is_refused() -> None:
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
     config = EngineConfig(learning_rate=1.0, warmup_steps=10, final_rate=0.1)
-    rates = [config.rate(step, 110) for step in range(110)]
+    rates = [config.rate(step, 0, 110) for step in range(110)]
     assert rates[:10] == pytest.approx([0.1 * (k + 1) for k in range(10)])
     assert rates[60] == pytest.approx(0.55)
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)

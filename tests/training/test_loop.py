@@ -69,7 +69,7 @@ def test_two_workers_learn_and_keep_the_best_and_the_last_checkpoint(undisturbed
     assert kept == {result["best_step"], 12}
     folder, state = checkpoint.best(undisturbed)
     assert state.loader["step"] + state.loader["epoch"] > 0
-    assert state.learning_rate == options.engine.rate(result["best_step"] - 1, 12)
+    assert state.learning_rate == options.engine.rate(result["best_step"] - 1, 0, 12)
     assert len(list(folder.glob("engine/*optim_states.pt"))) == 2
 
 
@@ -79,17 +79,36 @@ def test_a_run_killed_and_interrupted_ends_with_the_same_numbers_and_weights(
     run = tmp_path / "R"
     killed = signalled(prepared, run, options, signal.SIGKILL, 5)
     assert killed.returncode == -signal.SIGKILL
-    assert checkpoint.last(run).step == 4
+    assert checkpoint.last(run)[1].step == 4
     stopped = signalled(prepared, run, options, signal.SIGINT, 9)
     assert stopped.returncode != 0
     assert "KeyboardInterrupt" in stopped.stderr
-    assert checkpoint.last(run).step == 8
+    assert checkpoint.last(run)[1].step == 8
     train(prepared.root, run, options, SEED)
     assert lines_of(run) == lines_of(undisturbed)
     (folder, _), (expected, _) = checkpoint.best(run), checkpoint.best(undisturbed)
     weights, same = load_file(folder / checkpoint.WEIGHTS), load_file(expected / checkpoint.WEIGHTS)
     assert weights.keys() == same.keys()
     assert all(torch.equal(weights[name], same[name]) for name in same)
+
+
+def test_a_refit_learns_from_the_validation_weeks_too_and_survives_a_kill(
+    prepared: Prepared, options: TrainConfig, undisturbed: Path, tmp_path: Path
+) -> None:
+    refit, run = options.model_copy(update={"refit_steps": 6, "steps": 8}), tmp_path / "R"
+    killed = signalled(prepared, run, refit, signal.SIGKILL, 13)
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoint.last(run)[1].refit_from == 8
+    result = train(prepared.root, run, refit, SEED)
+    assert (result.steps, result.best_step) == (14, 8)
+    rates = {line["step"]: line["learning_rate"] for line in lines_of(run) if "learning_rate" in line}
+    assert rates[8] == options.engine.learning_rate > rates[12] > rates[14]
+    (best, judged), (last, end) = checkpoint.best(run), checkpoint.last(run)
+    assert (judged.step, end.step, end.loader["epoch"]) == (8, 14, 0)
+    before, after = (load_file(folder / checkpoint.WEIGHTS) for folder in (best, last))
+    assert not torch.equal(before["curve.out.weight"], after["curve.out.weight"])
+    forecaster = Forecaster.load(export(run, tmp_path / "M"))
+    assert torch.equal(forecaster.artifact.model.curve.out.weight.detach(), after["curve.out.weight"])
 
 
 def test_a_finished_run_is_returned_and_one_with_other_options_is_refused(

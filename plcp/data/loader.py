@@ -27,7 +27,7 @@ class LoaderConfig(Config):
     batch_size: int = Field(512, ge=1, description="cases per step, over all workers")
     cases_per_sku: int = Field(0, ge=0, description="origins drawn per SKU and epoch; 0 takes all")
     active_within: int = Field(26, ge=1, description="a case sold something in this many weeks before its origin")
-    min_observed: int = Field(4, ge=1, description="weeks of the horizon that must be observed")
+    min_observed: int = Field(1, ge=1, description="weeks of the horizon that must be observed")
     min_history: int = Field(8, ge=1, description="weeks of data before an origin")
     validation_weeks: int = Field(12, ge=4, description="last weeks, kept for validation")
     launch_gap: int = Field(8, ge=1, description="a launch is forecast up to this many weeks ahead")

@@ -14,7 +14,8 @@ from plcp.data.timeline import Timeline, monday
 UNIT, MONEY = 10_000, 1_000_000
 SUMMED = ("page_views", "ad_spend", "returns")
 AVERAGED = ("promo", "in_stock")
-CHANNELS = ("units", "price", *AVERAGED, *SUMMED, "reviews", "rating_sum")
+LINES = ("lines", "largest")  # rows of sales, and the most units in one: many small orders promise more than a single large one
+CHANNELS = ("units", "price", *AVERAGED, *SUMMED, *LINES, "reviews", "rating_sum")
 
 
 def timeline_of(sales: pl.LazyFrame, origin: dt.date | None) -> Timeline:
@@ -42,6 +43,11 @@ def timeline_of(sales: pl.LazyFrame, origin: dt.date | None) -> Timeline:
     return Timeline(first, count, closed)
 
 
+def finer_than_weeks(dates: pl.Series) -> bool:
+    """Whether sales are dated by the day: weekly data knows Mondays alone."""
+    return bool((dates.dt.weekday() != 1).any())
+
+
 def exact(value: pl.Expr, scale: int) -> pl.Expr:
     return (value * scale).round().cast(pl.Int64)
 
@@ -49,7 +55,7 @@ def exact(value: pl.Expr, scale: int) -> pl.Expr:
 def weekly_sales(sales: pl.LazyFrame, timeline: Timeline, present: list[str]) -> pl.LazyFrame:
     """Per SKU and week: units net of every cancellation, mean price and the other channels found in the data.
 
-    `present` names the optional columns that hold anything. Price is what was paid for a unit on average; where
+    `present` names the optional columns that hold anything, and LINES where rows are finer than weeks. Price is what was paid for a unit on average; where
     nothing was sold, the mean of the prices asked.
     """
     cancelled = pl.col("cancelled_at").is_not_null()
@@ -63,6 +69,8 @@ def weekly_sales(sales: pl.LazyFrame, timeline: Timeline, present: list[str]) ->
         columns.append(pl.when(bought > 0).then(paid / bought * (UNIT / MONEY)).otherwise(asked).alias("price"))
     columns += [(exact(pl.col(c), MONEY).sum() / pl.col(c).is_not_null().sum() / MONEY).alias(c) for c in AVERAGED if c in present]
     columns += [pl.when(pl.col(c).is_not_null().any()).then(exact(pl.col(c), UNIT).sum() / UNIT).alias(c) for c in SUMMED if c in present]
+    if "lines" in present:  # as they were when they came: what was taken back later counts
+        columns += [(pl.col("units") > 0).sum().cast(pl.Float64).alias("lines"), pl.col("units").max().alias("largest")]
     week = timeline.index_of("date").alias("week")
     observed = sales.with_columns(week).filter(pl.col("week").is_between(0, timeline.weeks - 1))
     return observed.group_by("sku_id", "week").agg(columns)

@@ -29,7 +29,7 @@ from plcp.data.timeline import Timeline
 from plcp.folders import replacing
 from plcp.tables import PRODUCTS, SALES
 
-FORMAT, MANIFEST = 3, "manifest.json"
+FORMAT, MANIFEST = 4, "manifest.json"
 BUILDERS = 2  # parts built at a time; Polars uses every core for each, numpy one
 
 
@@ -150,6 +150,8 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
     (folder / "shards").mkdir()
     timeline = panel.timeline_of(dataset.tables["sales"], dataset.origin)
     present = filled(dataset.tables["sales"])
+    if panel.finer_than_weeks(dataset.sales_by_date["date"]):
+        present += panel.LINES
     skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
     tables, signals, names = split_signals(dataset, timeline)
     aside = folder / "aside"  # what of the products is wanted together, or by others

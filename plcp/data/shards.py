@@ -13,7 +13,7 @@ from plcp.data.hashing import hash_attributes, hash_products, pool_of
 from plcp.data.lifecycle import LAUNCH_SEEN
 from plcp.data.neighbours import NEAREST
 from plcp.data.nested import Known, Nested, expand
-from plcp.data.panel import CHANNELS
+from plcp.data.panel import CHANNELS, LINES
 from plcp.data.prices import discounts, filled_forward
 from plcp.data.shop import Shop
 from plcp.data.signals import Signals, paths
@@ -322,7 +322,7 @@ def first_sale(units: np.ndarray, origins: np.ndarray) -> np.ndarray:
     return np.where(sold.any(1), sold.argmax(1).astype(np.float64), np.nan)
 
 
-COUNTED = ("units", "reviews", "rating_sum")  # channels in which no row means none, not unknown
+COUNTED = ("units", *LINES, "reviews", "rating_sum")  # channels in which no row means none, not unknown
 
 
 def shard_frame(skus: pl.Series, weekly: pl.DataFrame, lists: dict[str, pl.DataFrame], timeline: Timeline) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from plcp.base import Config
 from plcp.data.prepared import Prepared
 
 CORE = ("units", "price", "promo", "in_stock")  # what every case has, known or not
-RECORDED = {"page_views": "page_views", "ad_spend": "ad_spend", "returns": "returns", "reviews": "reviews", "rating": "reviews"}
+RECORDED = {name: name for name in ("page_views", "ad_spend", "returns", "lines", "largest", "reviews")} | {"rating": "reviews"}
 DERIVED = {"outlier": "units", "discount": "price", "price_to_category": "category_prices", "bought_with": "neighbours"}
 NEEDS = {**RECORDED, **DERIVED}  # what the data must hold for each channel beyond the core
 CHANNELS = (*CORE, *NEEDS)

@@ -19,7 +19,7 @@ class LossConfig(Config):
     stage: float = Field(0.1, ge=0)
     new_peak: float = Field(0.1, ge=0)
     # 0 counts every product the same, 1 counts it by its units, as the scale-weighted quantile loss does
-    scale_power: float = Field(0.5, ge=0, le=1)
+    scale_power: float = Field(0.8, ge=0, le=1)
     # share of the quantile loss taken in units (relative to the level) in place of log1p units
     unit_share: float = Field(0.0, ge=0, le=1)
 

@@ -52,7 +52,7 @@ class ModelConfig(Config):
     dropout: float = Field(0.1, ge=0, lt=1)
     modality_dropout: float = Field(0.1, ge=0, lt=1, description="share of cases that lose a modality in training")
     history_dropout: float = Field(0.05, ge=0, lt=1, description="share of cases that lose all of their history in training")
-    patch_weeks: int = Field(4, ge=1, description="weeks in one token of history")
+    patch_weeks: int = Field(8, ge=1, description="weeks in one token of history")
     hash_width: int = Field(8, ge=1, description="of a category's embedding")
     text: TextTowerConfig | None = TextTowerConfig()
     image: ImageTowerConfig | None = ImageTowerConfig()

@@ -33,7 +33,7 @@ class EngineConfig(Config):
     clipping: float = Field(1.0, ge=0, description="largest norm of the gradient; 0 leaves it as it is")
     accumulation: int = Field(1, ge=1, description="batches per step")
     averaging: float = Field(
-        0.0, ge=0, lt=1, description="decay of the weights' moving average, which is then what is validated and exported; 0 is none"
+        0.99, ge=0, lt=1, description="decay of the weights' moving average, which is then what is validated and exported; 0 is none"
     )
 
     @model_validator(mode="after")

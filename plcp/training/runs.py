@@ -51,14 +51,14 @@ class TrainConfig(Config):
     cpus_per_worker: int | None = Field(
         None, ge=1, exclude=True, description="also its threads; if not given, as many as the nodes now up have for each"
     )
-    steps: int = Field(2000, ge=1, description="at most; see patience")
+    steps: int = Field(1000, ge=1, description="at most; see patience")
     validate_every: int = Field(100, ge=1, description="steps between validations, each of which leaves a checkpoint")
     validation_cases: int = Field(16384, ge=1, description="cases looked at in a validation at most")
     select: Literal["loss", "quantiles", "mean", "hazard", "stage", "new_peak"] = Field(
         "quantiles", description="the validation loss by which the best weights are known: the total, or one head's"
     )
     refit_steps: int = Field(
-        0, ge=0, description="then so many steps more that learn from the validation weeks as well, while the learning rate falls"
+        300, ge=0, description="then so many steps more that learn from the validation weeks as well, while the learning rate falls"
     )
     patience: int = Field(5, ge=1, description="validations without a lower one after which training stops")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")

@@ -63,6 +63,19 @@ def test_price_is_what_a_unit_cost_on_average(tmp_path: Path) -> None:
     assert view.price[0, 0] == pytest.approx(29 / 4.5)
 
 
+def test_many_small_orders_are_told_from_one_large_and_weekly_data_has_none(tmp_path: Path) -> None:
+    day = [FIRST_WEEK + dt.timedelta(days=d) for d in (0, 1, 6, 7, 8)]
+    back = [None, FIRST_WEEK + dt.timedelta(days=20), None, None, None]
+    sales = pl.DataFrame({"sku_id": ["a"] * 5, "date": day, "units": [1.0, 3.0, 0.0, 4.0, 0.5], "cancelled_at": back})
+    products = pl.DataFrame({"sku_id": ["a"], "title": ["thing"]})
+    shard = prepare(Dataset.of({"sales": sales, "products": products}), tmp_path / "P").read(0)
+    assert shard.units[0].tolist() == [1, 4.5]
+    assert shard.channels["lines"][0].tolist() == [2, 2]  # what was taken back later was an order when it came
+    assert shard.channels["largest"][0].tolist() == [3, 4]
+    weekly = sales.with_columns(pl.col("date").dt.truncate("1w")).unique("date")
+    assert "lines" not in prepare(Dataset.of({"sales": weekly, "products": products}), tmp_path / "W").channels
+
+
 def test_an_announced_product_is_a_shard_without_sales(prepared: Prepared) -> None:
     launches = pl.DataFrame(
         {"sku_id": ["b", "a"], "title": ["B", "A"], "start": [prepared.origin, prepared.origin + dt.timedelta(weeks=3)]}

@@ -73,7 +73,9 @@ def little_shop(skus: int = 40, weeks: int = 70, seed: int = 0) -> dict[str, pl.
             "image": [photo(tuple(rng.integers(0, 255, 3).tolist())) if k % 3 else None for k in range(skus)],
             "list_price": np.round(rng.lognormal(1, 0.3, skus), 2),
             "known_at": [None if k % 7 == 2 else day for k, day in enumerate(known.tolist())],
-            "launch_date": [FIRST_WEEK + dt.timedelta(weeks=int(w)) if k % 4 == 1 else None for k, w in enumerate(launch)],
+            "launch_date": [
+                FIRST_WEEK + dt.timedelta(weeks=int(w) - 5 * (k % 8 == 1)) if k % 4 == 1 else None for k, w in enumerate(launch)
+            ],
         },
         schema_overrides={"image": pl.Binary, "known_at": pl.Date, "launch_date": pl.Date},
     )

@@ -14,6 +14,7 @@ from plcp.data.hashing import bucket_of
 
 WORDS = 2048  # buckets; 0 is none
 TITLE_WORDS = 8  # of a title that count, the first distinct ones
+WORD = r"\p{Han}|[\p{L}--\p{Han}]{2,}"  # Chinese sets no spaces between words: each sign tells
 SPAN, BINS = 4, 13  # weeks of life that are pooled together, and how many such
 SHRINK = 3.0  # products of which a word must tell to weigh half
 STEP = 2.0**-16  # values are multiples of this: sums are exact in any order
@@ -21,7 +22,7 @@ STEP = 2.0**-16  # values are multiples of this: sums are exact in any order
 
 def title_words(titles: pl.Series) -> np.ndarray:
     """Buckets of each title's words, (n, TITLE_WORDS) int64, filled up with 0."""
-    words = titles.fill_null("").str.to_lowercase().str.extract_all(r"\p{L}{2,}").list.unique(maintain_order=True).list.head(TITLE_WORDS)
+    words = titles.fill_null("").str.to_lowercase().str.extract_all(WORD).list.unique(maintain_order=True).list.head(TITLE_WORDS)
     flat = words.explode(empty_as_null=False) if len(words) else pl.Series([], dtype=pl.String)
     bucket = bucket_of(flat.unique().drop_nulls().to_list(), WORDS)
     out = np.zeros((len(titles), TITLE_WORDS), np.int64)
@@ -37,7 +38,7 @@ def title_words(titles: pl.Series) -> np.ndarray:
 class TitlePools:
     """Sums of log1p units and counts of product weeks, (WORDS, BINS, weeks + 1): at index o, what was seen before origin o.
 
-    `products` (WORDS, weeks + 1): how many products had launched by then.
+    `products` (WORDS, weeks + 1): how many products had sold by then.
     """
 
     total: np.ndarray
@@ -78,22 +79,22 @@ class TitlePoolBuilder:
         self.total, self.count = np.zeros((2, WORDS, BINS, weeks + 1))
         self.products = np.zeros((WORDS, weeks + 1))
 
-    def add(self, units: np.ndarray, launch: np.ndarray, words: np.ndarray) -> None:
-        """units (n, weeks) as first known, launch (n,) week index or NaN, words (n, TITLE_WORDS)."""
+    def add(self, units: np.ndarray, launch: np.ndarray, first: np.ndarray, words: np.ndarray) -> None:
+        """units (n, weeks) as first known, launch and first sale (n,) week indices or NaN, words (n, TITLE_WORDS); see PoolBuilder.add."""
         row = np.flatnonzero(launch >= 0)
         week = launch[row].astype(np.int64)[:, None] + np.arange(SPAN * BINS)
         case, age = np.nonzero(week < units.shape[1])
         at = week[case, age]
+        sold = first[row].astype(np.int64)
+        known = np.maximum(at, sold[case]) + 1
         value = np.round(np.log1p(units[row[case], at]) / STEP) * STEP
         for column in words[row].T:
             bears = column[case] > 0
-            place = (column[case][bears], age[bears] // SPAN, at[bears] + 1)
+            place = (column[case][bears], age[bears] // SPAN, known[bears])
             np.add.at(self.total, place, value[bears])
             np.add.at(self.count, place, 1)
-            first = (column > 0) & (week[:, 0] < units.shape[1])
-            np.add.at(self.products, (column[first], week[first, 0] + 1), 1)
-        launched = week[week[:, 0] < units.shape[1], 0]
-        np.add.at(self.products, (np.zeros_like(launched), launched + 1), 1)  # bucket 0 counts all products
+            np.add.at(self.products, (column[column > 0], sold[column > 0] + 1), 1)
+        np.add.at(self.products, (np.zeros_like(sold), sold + 1), 1)  # bucket 0 counts all products
 
     def done(self) -> TitlePools:
         return TitlePools(*(np.cumsum(x, -1).astype(np.float32) for x in (self.total, self.count, self.products)))

@@ -154,7 +154,7 @@ def pooled(shard: Shard, statics: Arrays, starts: np.ndarray, age: np.ndarray, o
 
 
 def texts(shard: Shard, version: np.ndarray, review: np.ndarray) -> Arrays:
-    """The texts of the cases, each once, and the index of each case's: title, category, brand, last reviews, description.
+    """The texts of the cases, each once, and the index of each case's: title, category, brand, description, last reviews.
 
     version (b,) and review (b,) index the shard's versions and latest_reviews, -1 where there is none.
     """
@@ -163,8 +163,7 @@ def texts(shard: Shard, version: np.ndarray, review: np.ndarray) -> Arrays:
     code = np.where(version >= 0, version * len(reviews) + review % len(reviews), -1)  # review -1: the last, empty one
     used, inverse = np.unique(code, return_inverse=True)
     there = used[used >= 0]
-    before, after = shard.described
-    joined = before[there // len(reviews)] + reviews[there % len(reviews)] + after[there // len(reviews)]
+    joined = shard.described[there // len(reviews)] + reviews[there % len(reviews)]  # a tower cuts long texts, so reviews come last
     return {"texts": joined.tolist(), "text": (inverse - (len(used) - len(there))).astype(np.int64)}
 
 

@@ -62,8 +62,8 @@ def cut_history(shard: Shard, window: Window, units: np.ndarray, pool: np.ndarra
         plane["bought_with"][:] = found + window.off_sale
     if "price" in shard.channels:
         _prices(shard, window, pool, plane)
-    for k, name in enumerate(spec.signals or ()):
-        plane[name][:] = signals[:, : spec.history_weeks, k]
+    for own, values in zip(planes[len(planes) - signals.shape[2] :], np.moveaxis(signals, 2, 0), strict=True):
+        own[:] = values[:, : spec.history_weeks]
     return np.moveaxis(planes, 0, 2)
 
 

@@ -52,14 +52,14 @@ class Lives:
 def lives_of(shard: Shard) -> Lives:
     """Every product of a shard as known at the end of the data.
 
-    Week 0 is the launch; where that is not visible, the first week sold. A life reaches to the weeks that confirm its end, or to the
-    data's. A week half of which the product was on sale is expected to sell half.
+    Week 0 is the launch; where that is not visible, or lies before the data, the first week sold. A life reaches to the weeks
+    that confirm its end, or to the data's. A week half of which the product was on sale is expected to sell half.
     """
     weeks = shard.timeline.weeks
     rows, origins = np.arange(len(shard)), np.full(len(shard), weeks)
     first = first_sale(shard.units, origins)
     launch = shard.launch(first, shard.version_at(rows, origins, np.isnan(first)))
-    start = np.clip(np.nan_to_num(np.where(np.isnan(launch), first, launch)), 0, weeks - 1).astype(np.int64)
+    start = np.clip(np.nan_to_num(np.where(launch >= 0, launch, first)), 0, weeks - 1).astype(np.int64)
     sold = shard.units > 0
     last = weeks - 1 - sold[:, ::-1].argmax(1)
     until = np.where(sold.any(1), np.minimum(last + 1 + CONFIRM, weeks), 0)

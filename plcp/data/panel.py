@@ -55,8 +55,8 @@ def exact(value: pl.Expr, scale: int) -> pl.Expr:
 def weekly_sales(sales: pl.LazyFrame, timeline: Timeline, present: list[str]) -> pl.LazyFrame:
     """Per SKU and week: units net of every cancellation, mean price and the other channels found in the data.
 
-    `present` names the optional columns that hold anything, and LINES where rows are finer than weeks. Price is what was paid for a unit on average; where
-    nothing was sold, the mean of the prices asked.
+    `present` names the optional columns that hold anything, and LINES where rows are finer than weeks. Price is what was
+    paid for a unit on average; where nothing was sold, the mean of the prices asked.
     """
     cancelled = pl.col("cancelled_at").is_not_null()
     units, price = exact(pl.col("units"), UNIT), pl.col("price")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import polars as pl
 from pydantic import Field
@@ -21,7 +22,7 @@ from plcp.data.account import Account, account, net_units
 from plcp.data.content import OWN_SIGNALS, PAIRS, build
 from plcp.data.contract import Dataset
 from plcp.data.shards import Shard, write_shard
-from plcp.data.shop import Shop
+from plcp.data.shop import FILE, Shop
 from plcp.data.shop_builder import ShopBuilder
 from plcp.data.signals import Signals, weekly_signals
 from plcp.data.spill import filled, spill
@@ -79,6 +80,10 @@ class Prepared:
     @cached_property
     def shop(self) -> Shop:
         return Shop.load(self.root)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the shop: another process reads its own, the neighbours by memory map."""
+        return {name: value for name, value in self.__dict__.items() if name != "shop"}
 
     def read(self, index: int, columns: list[str] | None = None) -> Shard:
         """One shard, or some columns of it. Raises DataError naming the file if it cannot be read or has changed since."""
@@ -149,9 +154,7 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
     """Split the tables by SKU, then build and write the parts, some at a time."""
     (folder / "shards").mkdir()
     timeline = panel.timeline_of(dataset.tables["sales"], dataset.origin)
-    present = filled(dataset.tables["sales"])
-    if panel.finer_than_weeks(dataset.sales_by_date["date"]):
-        present += panel.LINES
+    present = [*filled(dataset.tables["sales"]), *(panel.LINES if panel.finer_than_weeks(dataset.sales_by_date["date"]) else ())]
     skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
     tables, signals, names = split_signals(dataset, timeline)
     aside = folder / "aside"  # what of the products is wanted together, or by others
@@ -214,6 +217,7 @@ def write_manifest(
         "holds": [*channels, *holds],
         "signals": signals,
         "shards": [asdict(shard) for shard in shards],
+        "shop": hashlib.sha256((folder / FILE).read_bytes()).hexdigest(),
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     (folder / MANIFEST).write_text(json.dumps({**content, "digest": digest, "source": source, "account": asdict(balance)}, indent=1))
@@ -221,7 +225,9 @@ def write_manifest(
 
 def shard_of(tables: dict[str, pl.LazyFrame], timeline: Timeline, shop: Shop) -> Shard:
     """Contract tables held in memory as one shard, SKUs ascending: what `prepare` would write, on a given axis."""
-    return Shard(build(tables, timeline, filled(tables["sales"])), timeline, shop)
+    dates = tables["sales"].select("date").collect()["date"]
+    present = [*filled(tables["sales"]), *(panel.LINES if panel.finer_than_weeks(dates) else ())]
+    return Shard(build(tables, timeline, present), timeline, shop)
 
 
 def announced(launches: pl.DataFrame, prepared: Prepared) -> Shard:

@@ -6,8 +6,9 @@ import numpy as np
 
 from plcp.data.hashing import POOLS
 
+ROWS = 512  # taken at once: windows of weeks take their number times the memory
 REGULAR_WEEKS = 13  # weeks whose median price is the regular one: a promotion is shorter than half of them
-LOWEST, HIGHEST, BINS = 0.01, 1e6, 256  # of the histogram in which medians are found; a bin is 7% wide, and the median lies inside it
+LOWEST, HIGHEST, BINS = 0.01, 1e9, 352  # of the histogram in which medians are found; a bin is 7% wide, and the median lies inside it
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,10 @@ def discounts(filled: np.ndarray) -> np.ndarray:
     filled (rows, weeks), without gaps after the first price. A trailing median is the usual price while promotions take less than half of
     the weeks (the regular price of Kehoe & Midrigan 2015 is the trailing mode, for prices that repeat to the penny).
     """
+    return np.concatenate([np.zeros_like(filled[:0]), *(_discounts(filled[i : i + ROWS]) for i in range(0, len(filled), ROWS))])
+
+
+def _discounts(filled: np.ndarray) -> np.ndarray:
     padded = np.pad(filled, ((0, 0), (REGULAR_WEEKS - 1, 0)), constant_values=np.nan)
     ordered = np.sort(np.lib.stride_tricks.sliding_window_view(padded, REGULAR_WEEKS, 1), 2)  # NaN comes last
     known = (~np.isnan(ordered)).sum(2)

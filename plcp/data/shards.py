@@ -120,13 +120,10 @@ class Shard:
         return Nested.of(self.frame["review_texts"])
 
     @cached_property
-    def described(self) -> tuple[np.ndarray, np.ndarray]:
-        """Before and after the reviews in each version's text: title, category, brand; description. (versions,) strings each."""
-        filled = pl.all().replace("", None)
-        values = self.versions.values.select(pl.col("title", "category", "brand", "description")).select(filled)
-        before = values.select(pl.concat_str("title", "category", "brand", separator=". ", ignore_nulls=True)).to_series()
-        after = values.select(pl.format(". {}", "description").fill_null("")).to_series()
-        return strings(before), strings(after)
+    def described(self) -> np.ndarray:
+        """Each version's title, category, brand and description, (versions,) strings."""
+        values = self.versions.values.select("title", "category", "brand", "description").select(pl.all().replace("", None))
+        return strings(values.select(pl.concat_str(pl.all(), separator=". ", ignore_nulls=True)).to_series())
 
     @cached_property
     def latest_reviews(self) -> np.ndarray:

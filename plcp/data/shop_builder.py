@@ -28,8 +28,8 @@ class ShopBuilder:
         known = version >= 0
         pool[known], words[known] = shard.pool[version[known]], shard.words[version[known]]
         launch = np.where(np.isnan(first), np.nan, shard.launch(first, version))
-        self.pools.add(units, launch, pool, season_of(pool, launch, shard.timeline))
-        self.titles.add(units, launch, words)
+        self.pools.add(units, launch, first, pool, season_of(pool, launch, shard.timeline))
+        self.titles.add(units, launch, first, words)
         if "price" in shard.channels:
             sold_by_then = np.arange(units.shape[1]) >= first[:, None]  # never where nothing was sold
             self.prices.add(np.where(sold_by_then, shard.channels["price"], np.nan), pool)

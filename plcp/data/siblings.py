@@ -9,20 +9,19 @@ from plcp.data.timeline import Timeline
 
 AGES = 52  # weeks of life that are pooled
 STEP = 2.0**-16  # values are multiples of this: their sums are exact in whatever order products are added
-
-
 QUARTERS = 4
+ALL_POOLS = POOLS * (1 + QUARTERS)  # by category, then by category and quarter of launch
 
 
 def season_of(pool: np.ndarray, launch: np.ndarray, timeline: Timeline) -> np.ndarray:
-    """The second pool of products by category (0: the whole shop) and quarter of launch, (b,); of no meaning where launch is NaN."""
+    """The second pool of products by category (0: those without) and quarter of launch, (b,); of no meaning where launch is NaN."""
     month = (np.datetime64(timeline.first_week) + np.nan_to_num(launch).astype(np.int64) * 7).astype("datetime64[M]").astype(np.int64) % 12
-    return POOLS + (pool * QUARTERS + month // 3) % POOLS
+    return POOLS + pool * QUARTERS + month // 3
 
 
 @dataclass(frozen=True)
 class Pools:
-    """Sums of log1p units and counts of products, (2 · POOLS, AGES, weeks + 1): at index o, what was seen before origin o."""
+    """Sums of log1p units and counts of products, (ALL_POOLS, AGES, weeks + 1): at index o, what was seen before origin o."""
 
     total: np.ndarray
     count: np.ndarray
@@ -30,7 +29,7 @@ class Pools:
     @staticmethod
     def none() -> "Pools":
         """Nothing seen."""
-        return Pools(np.zeros((2 * POOLS, AGES, 1), np.float32), np.zeros((2 * POOLS, AGES, 1), np.float32))
+        return Pools(np.zeros((ALL_POOLS, AGES, 1), np.float32), np.zeros((ALL_POOLS, AGES, 1), np.float32))
 
     def mean(self, pool: np.ndarray, age: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """Mean log1p units at each age as known at the origin; NaN where none was seen.
@@ -49,20 +48,24 @@ class PoolBuilder:
     """Adds products to the pools, shard by shard."""
 
     def __init__(self, weeks: int):
-        self.total = np.zeros((2 * POOLS, AGES, weeks + 1))
-        self.count = np.zeros((2 * POOLS, AGES, weeks + 1))
+        self.total = np.zeros((ALL_POOLS, AGES, weeks + 1))
+        self.count = np.zeros((ALL_POOLS, AGES, weeks + 1))
 
-    def add(self, units: np.ndarray, launch: np.ndarray, pool: np.ndarray, season: np.ndarray) -> None:
-        """units (n, weeks) as first known, launch (n,) week index or NaN, pool and season (n,)."""
+    def add(self, units: np.ndarray, launch: np.ndarray, first: np.ndarray, pool: np.ndarray, season: np.ndarray) -> None:
+        """units (n, weeks) as first known, launch and first sale (n,) week indices or NaN, pool and season (n,).
+
+        The empty weeks between a launch and the first sale count from the first sale on: before it nobody knew that it would come.
+        """
         row = np.flatnonzero(launch >= 0)
         week = launch[row].astype(np.int64)[:, None] + np.arange(AGES)
         case, age = np.nonzero(week < units.shape[1])
         at = week[case, age]
+        known = np.maximum(at, first[row[case]].astype(np.int64)) + 1
         value = np.round(np.log1p(units[row[case], at]) / STEP) * STEP
         own, same_season = pool[row[case]], season[row[case]]
         for place, use in ((np.zeros_like(own), own >= 0), (own, own > 0), (same_season, own >= 0)):
-            np.add.at(self.total, (place[use], age[use], at[use] + 1), value[use])
-            np.add.at(self.count, (place[use], age[use], at[use] + 1), 1)
+            np.add.at(self.total, (place[use], age[use], known[use]), value[use])
+            np.add.at(self.count, (place[use], age[use], known[use]), 1)
 
     def done(self) -> Pools:
         return Pools(np.cumsum(self.total, 2).astype(np.float32), np.cumsum(self.count, 2).astype(np.float32))

@@ -48,9 +48,14 @@ class Spec(Config):
     @property
     def history(self) -> tuple[str, ...]:
         """Names of the channels of `history`, in order."""
-        return (*(self.channels or CHANNELS), *(self.signals or ()))
+        return (*(self.channels or CHANNELS), *self._signals)
 
     @property
     def future(self) -> tuple[str, ...]:
         """Names of what is planned or forecast of the weeks to come, in order."""
-        return (*FUTURE, *(self.signals or ()))
+        return (*FUTURE, *self._signals)
+
+    @property
+    def _signals(self) -> tuple[str, ...]:
+        """Under names that no channel has: a shop may call a signal "price"."""
+        return tuple(f"signal:{name}" for name in self.signals or ())

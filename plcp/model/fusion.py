@@ -6,6 +6,9 @@ from torch.nn import functional as F
 
 from plcp.model.history import silent
 
+CODE = 8  # numbers that are left of a tower's vector
+HIDDEN = 0.5  # share of it that is hidden in training
+
 
 class Block(nn.Module):
     """Pre-norm attention and feed-forward (Xiong et al. 2020). Dropout on the branches only: inside attention it is slow on a CPU."""
@@ -28,18 +31,23 @@ class Block(nn.Module):
 
 
 class VectorToken(nn.Module):
-    """A tower's vectors → one token per case, a learned one where the modality is missing or dropped in training."""
+    """A tower's vectors → one token per case, a learned one where the modality is missing or dropped in training.
+
+    The way in is narrow and half of the vector is hidden in training: a few thousand products can be told apart by any wide
+    vector, and a model that knows them by name learns their past by heart.
+    """
 
     def __init__(self, tower_width: int, width: int, dropout: float, drop: float) -> None:
         super().__init__()
-        self.project = nn.Linear(tower_width, width)
+        self.compress = nn.Sequential(nn.Dropout(HIDDEN), nn.Linear(tower_width, CODE))
+        self.project = nn.Linear(CODE, width)
         self.missing = nn.Parameter(torch.zeros(width))
         self.dropout, self.drop = nn.Dropout(dropout), drop
 
     def forward(self, vectors: Tensor, index: Tensor) -> Tensor:
         """vectors (n, tower_width), n ≥ 1; index (batch,) into them, -1 missing → (batch, width)."""
         vectors = F.layer_norm(vectors.float(), vectors.shape[-1:]).to(self.project.weight.dtype)
-        tokens = self.dropout(self.project(vectors))[index.clamp(min=0)]
+        tokens = self.dropout(self.project(self.compress(vectors)))[index.clamp(min=0)]
         there = kept(index >= 0, self.drop, self.training)
         return torch.where(there.unsqueeze(1), tokens, self.missing)
 

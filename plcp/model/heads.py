@@ -68,29 +68,31 @@ def floored(latent: Tensor) -> Tensor:
 class EventHead(nn.Module):
     """Discrete-time hazards of peak, decline and end (Gensheimer & Narasimhan 2019): logits (batch, 3, BINS)."""
 
-    def __init__(self, context: int, width: int) -> None:
+    def __init__(self, context: int, width: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(context, width)
         self.out = nn.Linear(width, len(EVENTS) * BINS)
         nn.init.zeros_(self.out.weight)
         nn.init.constant_(self.out.bias, -3.0)  # about 5% a bin, before anything is learned
 
     def forward(self, context: Tensor) -> Tensor:
-        return self.out(F.gelu(self.hidden(context))).float().unflatten(-1, (len(EVENTS), BINS))
+        return self.out(F.gelu(self.hidden(self.dropout(context)))).float().unflatten(-1, (len(EVENTS), BINS))
 
 
 class StageHead(nn.Module):
     """Stage logits (batch, 5) and the new-peak logit (batch,)."""
 
-    def __init__(self, context: int, width: int) -> None:
+    def __init__(self, context: int, width: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(context, width)
         self.out = nn.Linear(width, len(STAGES) + 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        raw = self.out(F.gelu(self.hidden(context))).float()
+        raw = self.out(F.gelu(self.hidden(self.dropout(context)))).float()
         return raw[:, : len(STAGES)], raw[:, -1]
 
 

@@ -50,7 +50,9 @@ class ModelConfig(Config):
     layers: int = Field(ge=0, description="of the joint encoder")
     heads: int = Field(ge=1, description="of attention; divides width")
     dropout: float = Field(0.1, ge=0, lt=1)
-    modality_dropout: float = Field(0.1, ge=0, lt=1, description="share of cases that lose a modality in training")
+    # a product has one life, seen from many weeks: these heads would learn it by heart
+    life_dropout: float = Field(0.4, ge=0, lt=1, description="of the heads of events and stages")
+    modality_dropout: float = Field(0.5, ge=0, lt=1, description="share of cases that lose a modality in training")
     history_dropout: float = Field(0.05, ge=0, lt=1, description="share of cases that lose all of their history in training")
     patch_weeks: int = Field(8, ge=1, description="weeks in one token of history")
     hash_width: int = Field(8, ge=1, description="of a category's embedding")
@@ -140,8 +142,8 @@ class LifeCycleModel(nn.Module):
         self.state = nn.Sequential(silent(nn.Linear(state_width, 2 * width)), nn.GELU(), nn.Linear(2 * width, width))
         self.fusion = Fusion(width, config.layers, config.heads, config.dropout)
         self.curve = CurveHead(2 * width, 2 * width, step_width, widths.horizon, config.dropout)
-        self.events = EventHead(2 * width, width)
-        self.stages = StageHead(2 * width, width)
+        self.events = EventHead(2 * width, width, config.life_dropout)
+        self.stages = StageHead(2 * width, width, config.life_dropout)
 
     @classmethod
     def build(cls, config: ModelConfig, widths: InputWidths, preprocessor: Preprocessor) -> "LifeCycleModel":

@@ -35,7 +35,10 @@ def accuracy(new: Prepared, scores: Path, config: MonitorConfig) -> pl.DataFrame
         judged.group_by(of=of).agg(group=pl.lit(name), week=weeks.get(name, pl.lit(None, pl.Date)), cases=pl.len(), **sums())
         for name, of in GROUPS.items()
     ]
-    found = pl.concat(pl.collect_all(groups, engine="streaming")).filter(pl.col("cases") > 0)  # grouped by a constant, no row is one group
+    apart = pl.QueryOptFlags(comm_subplan_elim=False)  # one scan for all groups would hold the whole catalog in memory
+    found = pl.concat(pl.collect_all(groups, engine="streaming", optimizations=apart)).filter(
+        pl.col("cases") > 0
+    )  # grouped by a constant, no row is one group
     return found.select("group", "of", "week", pl.col("cases").cast(pl.Int64), **values()).sort("group", "of")
 
 

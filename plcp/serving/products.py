@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from plcp.base import DataError
+from plcp.data.panel import LINES
 from plcp.data.prepared import Prepared, shard_of
 from plcp.data.shards import COUNTED, Shard, channel_type
 from plcp.model.preprocess import open_image
@@ -72,10 +73,12 @@ def sale_rows(names: Sequence[str], products: Sequence[Product]) -> pl.DataFrame
 
 
 def like_prepared(frame: pl.DataFrame, prepared: Prepared) -> pl.DataFrame:
-    """The channels the prepared data has, and no others: the model knows those."""
+    """The channels the prepared data has, and no others: the model knows those. A history by weeks does not say what single orders were."""
     weeks = prepared.weeks
     missing = [
-        pl.Series(name, np.full((len(frame), weeks), 0.0 if name in COUNTED else np.nan), dtype=channel_type(name, weeks))
+        pl.Series(
+            name, np.full((len(frame), weeks), 0.0 if name in COUNTED and name not in LINES else np.nan), dtype=channel_type(name, weeks)
+        )
         for name in prepared.channels
         if name not in frame.columns
     ]

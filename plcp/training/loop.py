@@ -70,6 +70,8 @@ def worker(run: Run, threads: int) -> None:
                 log.write(state.step, **state.metrics)
                 checkpoint.save(engine, state, weights=best)
         if config.refit_steps:
+            if state.best_step < state.step:  # from the weights that were judged the best
+                engine.load(checkpoint.best(run.folder)[0])
             state.begin_refit()
     if state.refit_from is not None:
         for due in steps(engine, task, task.loader("all", seed=run.seed, rank=rank, world_size=world), state, run, log):

@@ -71,7 +71,7 @@ class TrainConfig(Config):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a run; `export` takes its best checkpoint."""
+    """What came of a run; `export` takes the weights of its refit, or the best ones where it has none."""
 
     run: Path
     steps: int  # taken, those left out included

@@ -13,13 +13,15 @@ def test_words_are_those_of_any_script_whatever_their_case() -> None:
     assert np.array_equal(words[0], words[1])
     assert set(words[2]) & set(words[3]) > {0}
     assert not words[4:6].any()
-    assert (words[6] > 0).sum() == 2
+    assert (words[6] > 0).sum() == 3  # a word, and two Chinese signs
+    cup, bowl = title_words(pl.Series(["手工陶瓷杯", "蓝色陶瓷碗"]))
+    assert len({*cup} & {*bowl} - {0}) == 2  # what both are made of
 
 
 def pools(units: np.ndarray, launch: np.ndarray, titles: pl.Series) -> TitlePools:
     builder = TitlePoolBuilder(units.shape[1])
     for part in np.array_split(np.arange(len(units)), 2):
-        builder.add(units[part], launch[part], title_words(titles)[part])
+        builder.add(units[part], launch[part], launch[part], title_words(titles)[part])
     return builder.done()
 
 

@@ -57,7 +57,7 @@ def test_inputs_of_the_cut_data_equal_those_of_all_data_at_the_origin_bit_for_bi
     cut = prepare(asof.cut(dataset, origin), tmp_path / "cut", PrepareConfig(skus_per_shard=9))
     assert cut.origin == origin
     spec = SPEC.fitted(whole)
-    assert (spec.history, spec.attributes, spec.vectors) == ((*CHANNELS, "interest", "press", "weather"), True, True)
+    assert (spec.history, spec.attributes, spec.vectors) == ((*CHANNELS, "signal:interest", "signal:press", "signal:weather"), True, True)
     ours = cases_at(cut, origin, spec)
     assert len(ours) > 10
     assert_same(ours, cases_at(whole, origin, spec))
@@ -98,10 +98,12 @@ def test_weeks_off_sale_shut_or_after_the_origin_are_unknown_and_not_zero(tmp_pa
     assert np.isnan(units[:, shut]).all()
     first = first_sale(shard.units_as_of(rows, origin), origin)
     for k in np.flatnonzero(first >= 8):
+        announced = 5 if int(shard.sku_id[k][1:]) % 8 == 1 else 0  # weeks that its launch_date lies before its first sale
         before = SPEC.history_weeks - 42 + int(first[k])
-        assert np.isnan(units[k, :before]).all()
+        assert np.isnan(units[k, : before - announced]).all()
+        assert (units[k, before - announced : before] == 0).all()
         assert units[k, before] > 0
-        assert arrays["age"][k] == 42 - first[k]
+        assert arrays["age"][k] == 42 - first[k] + announced
     dated = np.array([int(sku[1:]) % 4 == 1 for sku in shard.sku_id])  # their launch_date says what the first weeks hide
     assert np.isnan(arrays["age"][(first < 8) & ~dated]).all()
     assert not np.isnan(arrays["age"][dated]).any()

@@ -97,7 +97,7 @@ def test_all_stages_learn_the_same_and_give_whole_weights_of_what_is_learnt() ->
 
 @pytest.mark.parametrize("stage", [1, 3])
 def test_averaged_weights_evaluate_and_the_own_ones_learn_on(stage: int) -> None:
-    averaged, plain = engine(zero_stage=stage, averaging=0.9), engine(zero_stage=stage)
+    averaged, plain = engine(zero_stage=stage, averaging=0.9), engine(zero_stage=stage, averaging=0)
     x = torch.ones(4, 8)
     for seed in range(4):
         assert learn(averaged, seed) == learn(plain, seed)

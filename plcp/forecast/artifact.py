@@ -184,7 +184,8 @@ Forecasts weekly demand with nine quantiles and a mean, the dates of peak, decli
 |---|---|
 {table}
 
-**Meant for** the shop whose data it was trained on, and products like those. Quantiles are calibrated on weeks held back from training;
+**Meant for** the shop whose data it was trained on, and products like those. Losses and the calibration of quantiles stem from weeks held
+back from training, which a refit then learned from as well;
 they say what was sold, not what could have been, except where stock-outs were reported. **Not meant for** other shops without
 fine-tuning, nor for horizons beyond the one above. It was taught nothing of the weeks from the training origin on.
 """

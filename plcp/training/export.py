@@ -31,12 +31,12 @@ def export(run: Path, model: Path) -> Path:
     trained = load_weights(this, preprocessor, folder / checkpoint.WEIGHTS)
     calibration = calibrate(this, trained, preprocessor)  # by weights that never saw the weeks held back
     last, end = checkpoint.last(this.folder)
+    refit = 0
     if end.refit_from is not None and (last / checkpoint.WEIGHTS).exists():
-        trained, steps = load_weights(this, preprocessor, last / checkpoint.WEIGHTS), end.step
-    else:
-        steps = state.best_step
+        trained, refit = load_weights(this, preprocessor, last / checkpoint.WEIGHTS), end.step - end.refit_from
     facts: dict[str, str | int | float] = {
-        "steps": steps,
+        "steps": state.best_step,
+        "steps of the refit": refit,
         "seed": this.seed,
         "data": this.data.digest[:16],
         **{f"validation {name}": value for name, value in state.validation.items()},

@@ -111,6 +111,19 @@ def test_a_refit_learns_from_the_validation_weeks_too_and_survives_a_kill(
     assert torch.equal(forecaster.artifact.model.curve.out.weight.detach(), after["curve.out.weight"])
 
 
+def test_a_refit_starts_from_the_best_weights_where_patience_ended_the_run(
+    prepared: Prepared, options: TrainConfig, tmp_path: Path
+) -> None:
+    wild = options.engine.model_copy(update={"learning_rate": 0.3, "averaging": 0.0})
+    hasty = options.model_copy(update={"engine": wild, "patience": 1, "refit_steps": 3, "validate_every": 2})
+    train(prepared.root, tmp_path / "R", hasty, SEED)
+    (_, judged), (last, end) = checkpoint.best(tmp_path / "R"), checkpoint.last(tmp_path / "R")
+    assert end.refit_from is not None
+    assert judged.step < end.refit_from < end.step == end.refit_from + 3
+    engine = torch.load(next((last / "engine").glob("*_model_states.pt")), weights_only=False)
+    assert engine["global_steps"] == judged.step + 3  # the steps in between are forgotten
+
+
 def test_a_finished_run_is_returned_and_one_with_other_options_is_refused(
     prepared: Prepared, options: TrainConfig, undisturbed: Path
 ) -> None:

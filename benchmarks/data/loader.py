@@ -9,6 +9,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections import deque
 from itertools import islice
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def resume(task: ForecastTask) -> tuple[float, float, float]:
     loader = task.loader("train")
     steps = loader.count()[1] // 2
     batches = iter(loader)
-    list(islice(batches, steps))
+    deque(islice(batches, steps), maxlen=0)
     started = time.perf_counter()
     for _ in range(SAVES):
         cursor = json.dumps(loader.state())

@@ -18,7 +18,7 @@ def render(findings: pl.DataFrame, series: Sequence[Series], origin: date, week:
     """The page. `origin`: the first week after the training data; `week`: the newest one."""
     loader = ChoiceLoader([PackageLoader("plcp.monitor", "."), PackageLoader("plcp.report", ".")])
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    drifted = sorted(series, key=lambda one: one.value <= one.limit)
+    drifted = sorted(series, key=lambda one: not one.value > one.limit)  # what is not a number has not passed
     return page.get_template("monitor.html").render(
         rows=findings.to_dicts(),
         passed=int(findings["passed"].sum()),

@@ -14,6 +14,7 @@ AGE_EDGES = (12, 52)  # weeks; an invisible launch counts as old
 VELOCITY_EDGES = (1, 10, 50)  # units a week over VELOCITY_WEEKS
 VELOCITY_WEEKS = 26
 LAUNCH = len(AGE_EDGES) + 1  # the row of products never sold
+FEW = 100  # launches held out that a correction of launches needs to count half: one season's say little of the next one's
 BORROWED = 200  # cases' worth of the whole shop's correction that a bucket starts from
 LEAST_SHARE = 1e-3  # of a stage that no held-out case shows
 BALANCE = 0.5  # power of a stage's share that its probability is divided by: 0 names only common stages, 1 counts all alike
@@ -83,7 +84,8 @@ def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.
     """Corrections under which each quantile would have held on held-out cases.
 
     quantiles (n, h, 9) log1p as forecast, units (n, h) as came, NaN unobserved; age, velocity (n,) at the origin; stage (n, 5)
-    probabilities as forecast. A bucket with few weeks borrows from all in-life cases (or from launches alone, for launches).
+    probabilities as forecast. A bucket with few cases borrows from all in-life cases; launches are one bucket, which is corrected
+    less the fewer they are.
     """
     row, column = bucket(age, velocity)
     scores = (np.log1p(units)[..., None] - quantiles) / np.maximum(width(quantiles), 1e-3)
@@ -92,9 +94,11 @@ def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.
     for launches in (False, True):
         kind = (row == LAUNCH) == launches
         pooled = score_quantiles(scores[kind])
+        if launches:
+            pooled = pooled * kind.sum() / (kind.sum() + FEW)
         for r, c in {(int(r), int(c)) for r, c in zip(row[kind], column[kind], strict=True)}:
             own = scores[(row == r) & (column == c)]
-            share = len(own) / (len(own) + BORROWED)
+            share = 0.0 if launches else len(own) / (len(own) + BORROWED)
             shift[r, c] = share * score_quantiles(own) + (1 - share) * pooled
     in_life = row != LAUNCH
     return Calibration(shift, np.maximum(stage[in_life].mean(0), LEAST_SHARE)) if in_life.any() else Calibration(shift)

@@ -102,3 +102,13 @@ def test_a_rare_stage_is_named_where_it_is_probable_for_how_rare_it_is() -> None
     fitted = fit(forecasts(50), np.full((50, 12), 20.0), some, some, held_out)
     usual, rising = held_out[0], np.array([0.05, 0.4, 0.45, 0.05, 0.05])
     assert fitted.stage(np.stack([usual, rising])).tolist() == [2, 1]
+
+
+def test_a_few_launches_correct_launches_a_little_and_many_do() -> None:
+    def shift(n: int) -> float:
+        never = np.full(n, np.nan)
+        return float(fit(forecasts(n), np.full((n, 12), 200.0), np.zeros(n), never, even(n)).shift[LAUNCH, 0, 4])
+
+    whole = (np.log1p(200) - 3) / (2 * 0.5 * 1.2816)
+    assert shift(10) == pytest.approx(whole / 11, rel=0.01)
+    assert shift(900) == pytest.approx(whole * 0.9, rel=0.01)

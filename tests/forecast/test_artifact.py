@@ -1,6 +1,7 @@
 import json
-import pickletools
+import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,8 @@ def test_it_runs_in_bf16(folder: Path) -> None:
 def test_no_file_is_a_pickle(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
-            with pytest.raises((ValueError, IndexError)):
-                list(pickletools.genops(path.read_bytes()))
+            assert path.read_bytes()[:1] != pickle.PROTO, path  # how every pickle since protocol 2 begins
+            assert not zipfile.is_zipfile(path), path  # how torch packs them
     assert {p.suffix for p in folder.rglob("*") if p.is_file()} == {".safetensors", ".json", ".md"}
 
 

@@ -36,6 +36,7 @@ def options() -> TrainConfig:
         engine=EngineConfig(warmup_steps=2),
         workers=1,
         steps=4,
+        refit_steps=2,
         validate_every=4,
     )
 

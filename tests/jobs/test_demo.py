@@ -14,7 +14,8 @@ from plcp.forecast.runs import latest
 
 pytestmark = pytest.mark.system
 JOBS = Path(__file__).parents[2] / "jobs"
-SMALL = ("simulate.skus=60", "simulate.weeks=70", "train.steps=6", "train.validate_every=3", "train.loader.batch_size=32")
+SHOP = ("simulate.skus=60", "simulate.weeks=70")
+SMALL = (*SHOP, "train.steps=6", "train.refit_steps=2", "train.validate_every=3", "train.loader.batch_size=32")
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ def options() -> TrainConfig:
         loader=LoaderConfig(batch_size=32, validation_weeks=12, min_observed=4),
         engine=EngineConfig(zero_stage=3, warmup_steps=2, averaging=0.5),
         steps=12,
+        refit_steps=0,
         validate_every=4,
         log_every=1,
     )

@@ -65,8 +65,8 @@ def test_two_workers_learn_and_keep_the_best_and_the_last_checkpoint(undisturbed
     assert result["skipped"] == 0
     assert result["best_step"] == min(losses, key=lambda step: losses[step])
     assert result["validation"]["quantiles"] == min(losses.values())
-    learnt = [line["loss"] for line in lines_of(undisturbed) if "loss" in line]
-    assert np.mean(learnt[-3:]) < np.mean(learnt[:3])
+    learnt = [line["quantiles"] for line in lines_of(undisturbed) if "quantiles" in line]
+    assert np.mean(learnt[-4:]) < np.mean(learnt[:4])
     kept = {json.loads(path.read_text())["step"] for path in undisturbed.glob("checkpoints/*/state.json")}
     assert kept == {result["best_step"], 12}
     folder, state = checkpoint.best(undisturbed)

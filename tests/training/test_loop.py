@@ -102,11 +102,12 @@ def test_a_refit_learns_from_the_validation_weeks_too_and_survives_a_kill(
     assert killed.returncode == -signal.SIGKILL
     assert checkpoint.last(run)[1].refit_from == 8
     result = train(prepared.root, run, refit, SEED)
-    assert (result.steps, result.best_step) == (14, 8)
+    assert result.steps == 14
     rates = {line["step"]: line["learning_rate"] for line in lines_of(run) if "learning_rate" in line}
     assert rates[8] == options.engine.learning_rate > rates[12] > rates[14]
     (best, judged), (last, end) = checkpoint.best(run), checkpoint.last(run)
-    assert (judged.step, end.step, end.loader["epoch"]) == (8, 14, 0)
+    assert judged.step == result.best_step <= 8
+    assert (end.step, end.loader["epoch"]) == (14, 0)
     before, after = (load_file(folder / checkpoint.WEIGHTS) for folder in (best, last))
     assert not torch.equal(before["curve.out.weight"], after["curve.out.weight"])
     forecaster = Forecaster.load(export(run, tmp_path / "M"))

@@ -65,7 +65,7 @@ def speed(task: ForecastTask, seconds: float) -> tuple[float, float]:
         assert len(batch["text_vector"])
         cases += len(batch["units"])
     elapsed, used = time.perf_counter() - clock, time.process_time() - processor
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     return cases / elapsed, cases / used
 
 

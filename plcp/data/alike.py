@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 
 from plcp.data.hashing import bucket_of
+from plcp.data.siblings import weeks_of_life
 
 WORDS = 2048  # buckets; 0 is none
 TITLE_WORDS = 8  # of a title that count, the first distinct ones
 WORD = r"\p{Han}|[\p{L}--\p{Han}]{2,}"  # Chinese sets no spaces between words: each sign tells
 SPAN, BINS = 4, 13  # weeks of life that are pooled together, and how many such
 SHRINK = 3.0  # products of which a word must tell to weigh half
-STEP = 2.0**-16  # values are multiples of this: sums are exact in any order
 
 
 def title_words(titles: pl.Series) -> np.ndarray:
@@ -80,21 +80,18 @@ class TitlePoolBuilder:
         self.products = np.zeros((WORDS, weeks + 1))
 
     def add(self, units: np.ndarray, launch: np.ndarray, first: np.ndarray, words: np.ndarray) -> None:
-        """units (n, weeks) as first known, launch and first sale (n,) week indices or NaN, words (n, TITLE_WORDS); see PoolBuilder.add."""
-        row = np.flatnonzero(launch >= 0)
-        week = launch[row].astype(np.int64)[:, None] + np.arange(SPAN * BINS)
-        case, age = np.nonzero(week < units.shape[1])
-        at = week[case, age]
-        sold = first[row].astype(np.int64)
-        known = np.maximum(at, sold[case]) + 1
-        value = np.round(np.log1p(units[row[case], at]) / STEP) * STEP
-        for column in words[row].T:
-            bears = column[case] > 0
-            place = (column[case][bears], age[bears] // SPAN, known[bears])
+        """Arguments as siblings.weeks_of_life; words (n, TITLE_WORDS)."""
+        row, age, known, value = weeks_of_life(units, launch, first, SPAN * BINS)
+        launched = np.flatnonzero(launch >= 0)
+        sold = first[launched].astype(np.int64) + 1
+        for column in words.T:
+            bears = column[row] > 0
+            place = (column[row][bears], age[bears] // SPAN, known[bears])
             np.add.at(self.total, place, value[bears])
             np.add.at(self.count, place, 1)
-            np.add.at(self.products, (column[column > 0], sold[column > 0] + 1), 1)
-        np.add.at(self.products, (np.zeros_like(sold), sold + 1), 1)  # bucket 0 counts all products
+            told = column[launched] > 0
+            np.add.at(self.products, (column[launched][told], sold[told]), 1)
+        np.add.at(self.products, (np.zeros_like(sold), sold), 1)  # bucket 0 counts all products
 
     def done(self) -> TitlePools:
         return TitlePools(*(np.cumsum(x, -1).astype(np.float32) for x in (self.total, self.count, self.products)))

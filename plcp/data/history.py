@@ -17,9 +17,8 @@ class Window:
     origins: np.ndarray  # (b,) week indices
     at: np.ndarray  # (b, weeks) week indices, kept inside the data
     place: np.ndarray  # (b, weeks) of each week in a flattened (rows, weeks) array of the shard
-    off_sale: (
-        np.ndarray
-    )  # (b, weeks) float32: NaN where a week says nothing of the product (not yet known, shut, before its launch), else 0
+    # (b, weeks) float32: NaN where a week says nothing of the product (not yet known, shut, before its launch), else 0
+    off_sale: np.ndarray
 
     @staticmethod
     def of(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarray, launch: np.ndarray, weeks: int) -> "Window":

@@ -1,6 +1,6 @@
 """Cases for training, cut from shards as they are read, in an order that is a function of (seed, epoch) alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -118,7 +118,7 @@ class CaseLoader:
             raise ValueError(f"the cursor was made with seed {state['seed']}, this loader has {self.seed}")
         self.epoch, self.step = state["epoch"], state["step"]
 
-    def __iter__(self) -> Iterator[Arrays]:
+    def __iter__(self) -> Generator[Arrays]:
         """Batches without end for training, one pass for validation. Raises DataError where there is no case to learn from."""
         while True:
             before = self.step

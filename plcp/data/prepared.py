@@ -154,7 +154,7 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
     """Split the tables by SKU, then build and write the parts, some at a time."""
     (folder / "shards").mkdir()
     timeline = panel.timeline_of(dataset.tables["sales"], dataset.origin)
-    present = [*filled(dataset.tables["sales"]), *(panel.LINES if panel.finer_than_weeks(dataset.sales_by_date["date"]) else ())]
+    present = present_in(dataset.tables["sales"], dataset.sales_by_date["date"])
     skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
     tables, signals, names = split_signals(dataset, timeline)
     aside = folder / "aside"  # what of the products is wanted together, or by others
@@ -187,6 +187,11 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
         shutil.rmtree(done, ignore_errors=True)
     shop.done(signals).save(folder)
     write_manifest(folder, timeline, infos, sorted(shop.holds), names, account(dataset, timeline, sum(sold)), source)
+
+
+def present_in(sales: pl.LazyFrame, dates: pl.Series) -> list[str]:
+    """What panel.weekly_sales can make of a sales table: its columns that hold anything, and order lines where it is finer than weeks."""
+    return [*filled(sales), *(panel.LINES if panel.finer_than_weeks(dates) else ())]
 
 
 def split_signals(dataset: Dataset, timeline: Timeline) -> tuple[dict[str, pl.LazyFrame], Signals, list[str]]:
@@ -225,8 +230,7 @@ def write_manifest(
 
 def shard_of(tables: dict[str, pl.LazyFrame], timeline: Timeline, shop: Shop) -> Shard:
     """Contract tables held in memory as one shard, SKUs ascending: what `prepare` would write, on a given axis."""
-    dates = tables["sales"].select("date").collect()["date"]
-    present = [*filled(tables["sales"]), *(panel.LINES if panel.finer_than_weeks(dates) else ())]
+    present = present_in(tables["sales"], tables["sales"].select("date").collect()["date"])
     return Shard(build(tables, timeline, present), timeline, shop)
 
 

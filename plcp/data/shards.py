@@ -20,6 +20,7 @@ from plcp.data.signals import Signals, paths
 from plcp.data.timeline import Timeline
 from plcp.data.vectors import WIDTH, projected
 
+REVIEW_CHARS = 160  # of a review that are read
 # the fields of each list column's entries
 LISTS: dict[str, dict[str, pl.DataType]] = {
     "versions": {
@@ -44,9 +45,6 @@ LISTS: dict[str, dict[str, pl.DataType]] = {
 
 def channel_type(name: str, weeks: int) -> pl.DataType:
     return pl.Array(pl.Float64() if name == "units" else pl.Float32(), weeks)
-
-
-REVIEW_CHARS = 160
 
 
 @dataclass(frozen=True)

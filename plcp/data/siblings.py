@@ -52,20 +52,28 @@ class PoolBuilder:
         self.count = np.zeros((ALL_POOLS, AGES, weeks + 1))
 
     def add(self, units: np.ndarray, launch: np.ndarray, first: np.ndarray, pool: np.ndarray, season: np.ndarray) -> None:
-        """units (n, weeks) as first known, launch and first sale (n,) week indices or NaN, pool and season (n,).
-
-        The empty weeks between a launch and the first sale count from the first sale on: before it nobody knew that it would come.
-        """
-        row = np.flatnonzero(launch >= 0)
-        week = launch[row].astype(np.int64)[:, None] + np.arange(AGES)
-        case, age = np.nonzero(week < units.shape[1])
-        at = week[case, age]
-        known = np.maximum(at, first[row[case]].astype(np.int64)) + 1
-        value = np.round(np.log1p(units[row[case], at]) / STEP) * STEP
-        own, same_season = pool[row[case]], season[row[case]]
+        """Arguments as weeks_of_life; pool and season (n,)."""
+        row, age, known, value = weeks_of_life(units, launch, first, AGES)
+        own, same_season = pool[row], season[row]
         for place, use in ((np.zeros_like(own), own >= 0), (own, own > 0), (same_season, own >= 0)):
             np.add.at(self.total, (place[use], age[use], known[use]), value[use])
             np.add.at(self.count, (place[use], age[use], known[use]), 1)
 
     def done(self) -> Pools:
         return Pools(np.cumsum(self.total, 2).astype(np.float32), np.cumsum(self.count, 2).astype(np.float32))
+
+
+def weeks_of_life(
+    units: np.ndarray, launch: np.ndarray, first: np.ndarray, ages: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The first weeks of life of launched products, one entry each: row, age, the first origin that may use it, log1p units.
+
+    units (n, weeks) as first known; launch and first sale (n,) week indices or NaN. The empty weeks between a launch and the first
+    sale count from the first sale on: before it nobody knew that it would come. Values are multiples of STEP.
+    """
+    row = np.flatnonzero(launch >= 0)
+    week = launch[row].astype(np.int64)[:, None] + np.arange(ages)
+    case, age = np.nonzero(week < units.shape[1])
+    row, at = row[case], week[case, age]
+    known = np.maximum(at, first[row].astype(np.int64)) + 1
+    return row, age, known, np.round(np.log1p(units[row, at]) / STEP) * STEP

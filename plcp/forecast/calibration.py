@@ -90,17 +90,14 @@ def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.
     row, column = bucket(age, velocity)
     scores = (np.log1p(units)[..., None] - quantiles) / np.maximum(width(quantiles), 1e-3)
     scores = np.where(np.isfinite(units)[..., None], scores, np.nan)
-    shift = Calibration.identity().shift
-    for launches in (False, True):
-        kind = (row == LAUNCH) == launches
-        pooled = score_quantiles(scores[kind])
-        if launches:
-            pooled = pooled * kind.sum() / (kind.sum() + FEW)
-        for r, c in {(int(r), int(c)) for r, c in zip(row[kind], column[kind], strict=True)}:
-            own = scores[(row == r) & (column == c)]
-            share = 0.0 if launches else len(own) / (len(own) + BORROWED)
-            shift[r, c] = share * score_quantiles(own) + (1 - share) * pooled
-    in_life = row != LAUNCH
+    shift, in_life = Calibration.identity().shift, row != LAUNCH
+    pooled = score_quantiles(scores[in_life])
+    for r, c in {(int(r), int(c)) for r, c in zip(row[in_life], column[in_life], strict=True)}:
+        own = scores[(row == r) & (column == c)]
+        share = len(own) / (len(own) + BORROWED)
+        shift[r, c] = share * score_quantiles(own) + (1 - share) * pooled
+    launches = scores[~in_life]
+    shift[LAUNCH, 0] = score_quantiles(launches) * len(launches) / (len(launches) + FEW)
     return Calibration(shift, np.maximum(stage[in_life].mean(0), LEAST_SHARE)) if in_life.any() else Calibration(shift)
 
 

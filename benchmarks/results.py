@@ -32,8 +32,11 @@ def hardware() -> str:
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
 
 
-def write_results(name: str, figures: list[Figure]) -> Path:
-    """Write the figures of one benchmark and print them."""
+def write_results(name: str, figures: list[Figure], whole: bool = True) -> None:
+    """Print the figures of one benchmark, and write them down if it ran `whole`: at the size that its targets speak of."""
+    show(figures)
+    if not whole:
+        return
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=False)
     document = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -42,11 +45,8 @@ def write_results(name: str, figures: list[Figure]) -> Path:
         "figures": [asdict(f) for f in figures],
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
     # numpy's numbers and truth values go in as Python's
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=lambda x: x.item()) + "\n")
-    show(figures)
-    return path
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False, default=lambda x: x.item()) + "\n")
 
 
 def show(figures: list[Figure]) -> None:

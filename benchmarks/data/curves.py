@@ -3,7 +3,6 @@
 make bench NAME=data.curves
 """
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 import psutil
 
 from benchmarks.data.prepare import plcp_prepare
-from benchmarks.data.shop import make_shop
+from benchmarks.data.shop import make_shop, sized
 from benchmarks.measure import apart
-from benchmarks.results import Figure, show, write_results
+from benchmarks.results import Figure, write_results
 from plcp.data.curves import fit_curves
 from plcp.data.prepared import Prepared
 
@@ -30,9 +29,7 @@ def curves_on_one_core(prepared: Path, out: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--skus", type=int, default=SKUS)
-    skus = parser.parse_args().skus
+    skus = sized(__doc__, SKUS).parse_args().skus
     load = psutil.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -49,10 +46,7 @@ def main() -> None:
         Figure("most memory", round(cost.memory / 2**20), "MiB"),
         Figure("load of the machine before it", round(load, 2), "processes"),
     ]
-    if skus == SKUS:
-        write_results("data_curves", figures)
-    else:
-        show(figures)
+    write_results("data_curves", figures, whole=skus == SKUS)
 
 
 if __name__ == "__main__":

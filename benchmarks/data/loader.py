@@ -5,7 +5,6 @@
 104 weeks of history in six channels, 26 of horizon, titles as cached outputs of a frozen tower: all that a training step reads.
 """
 
-import argparse
 import json
 import tempfile
 import time
@@ -17,8 +16,8 @@ import psutil
 import torch
 
 from benchmarks.data.prepare import plcp_prepare
-from benchmarks.data.shop import make_shop
-from benchmarks.results import Figure, show, write_results
+from benchmarks.data.shop import make_shop, sized
+from benchmarks.results import Figure, write_results
 from plcp.data.features import Arrays
 from plcp.data.loader import LoaderConfig
 from plcp.data.prepared import Prepared
@@ -98,8 +97,7 @@ def resume(task: ForecastTask) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--skus", type=int, default=SKUS)
+    parser = sized(__doc__, SKUS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
     options = parser.parse_args()
     load = psutil.getloadavg()[0]
@@ -117,10 +115,7 @@ def main() -> None:
         Figure("to the first batch from a saved place", round(resumed, 3), "s", round(fresh, 3), round(resumed / fresh, 3)),
         Figure("load of the machine before it", round(load, 2), "processes"),
     ]
-    if (options.skus, options.seconds) == (SKUS, SECONDS):
-        write_results("data_loader", figures)
-    else:
-        show(figures)
+    write_results("data_loader", figures, whole=(options.skus, options.seconds) == (SKUS, SECONDS))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ make bench NAME=data.prepare                         200,000 SKUs × 104 weeks, 
 make bench NAME=data.prepare ARGS='--skus 10000'     a smaller shop; its figures are printed, not kept
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import polars as pl
 import psutil
 
 from benchmarks.data import pandas_prepare
-from benchmarks.data.shop import WEEKS, make_shop
+from benchmarks.data.shop import WEEKS, make_shop, sized
 from benchmarks.measure import Cost, apart
-from benchmarks.results import Figure, show, write_results
+from benchmarks.results import Figure, write_results
 from plcp.data import contract, prepared
 
 SKUS = 200_000
@@ -72,9 +71,7 @@ def figures(skus: int, ours: Cost, pandas: Cost, polars: Cost, twice: Cost, load
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--skus", type=int, default=SKUS)
-    skus = parser.parse_args().skus
+    skus = sized(__doc__, SKUS).parse_args().skus
     load = psutil.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -85,11 +82,7 @@ def main() -> None:
         polars = apart(scan_group_write, root / "shop", root / "weekly.parquet")
         make_shop(root / "twice", 2 * skus)
         twice = apart(plcp_prepare, root / "twice", root / "ours-twice")
-    found = figures(skus, ours, pandas, polars, twice, load)
-    if skus == SKUS:
-        write_results("data_prepare", found)
-    else:
-        show(found)
+    write_results("data_prepare", figures(skus, ours, pandas, polars, twice, load), whole=skus == SKUS)
 
 
 if __name__ == "__main__":

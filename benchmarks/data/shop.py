@@ -1,5 +1,6 @@
 """A shop in the data contract with a row of sales for every product and week: curves with launches and ends, noise, prices, stock-outs."""
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,13 @@ FIRST_WEEK = np.datetime64("2022-01-03")
 CATEGORIES = ("Home > Kitchen", "Home > Light", "Garden > Plants", "Garden > Tools", "Toys", "Paper > Cards")
 BRANDS = 40
 LATE = 0.01  # of the rows are taken back, most of them in a later week
+
+
+def sized(description: str | None, skus: int) -> argparse.ArgumentParser:
+    """The command line of a benchmark on such a shop, with the number of products that its targets speak of."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--skus", type=int, default=skus, help="products in the shop; the figures of another number are printed, not kept")
+    return parser
 
 
 def make_shop(folder: Path, skus: int) -> None:

@@ -20,7 +20,7 @@ UNKNOWN = "from the origin on"
 
 @dataclass(frozen=True)
 class Entry:
-    """Rows of valid sales that went one way, and the units on them."""
+    """Rows that a named rule sent one way, and the units on them."""
 
     rule: str
     rows: int

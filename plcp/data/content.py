@@ -6,7 +6,7 @@ import polars as pl
 
 from plcp.data import panel
 from plcp.data.neighbours import ranked
-from plcp.data.shards import LISTS, shard_frame
+from plcp.data.shard_rows import LISTS, shard_frame
 from plcp.data.signals import weekly_signals
 from plcp.data.timeline import WEEK, Timeline
 from plcp.tables import PLANS, REVIEWS, SIGNALS, VECTORS

@@ -21,7 +21,8 @@ from plcp.data import neighbours, panel
 from plcp.data.account import Account, account, net_units
 from plcp.data.content import OWN_SIGNALS, PAIRS, build
 from plcp.data.contract import Dataset
-from plcp.data.shards import Shard, write_shard
+from plcp.data.shard_rows import write_shard
+from plcp.data.shards import Shard
 from plcp.data.shop import FILE, Shop
 from plcp.data.shop_builder import ShopBuilder
 from plcp.data.signals import Signals, weekly_signals

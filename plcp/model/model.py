@@ -106,21 +106,6 @@ class InputWidths(Config):
             vector=WIDTH if spec.vectors else 0,
         )
 
-    @classmethod
-    def of(cls, batch: dict[str, Any]) -> "InputWidths":
-        """Read off any batch of features.inputs (arrays or tensors)."""
-        return cls(
-            weeks=batch["history"].shape[1],
-            horizon=batch["future"].shape[1],
-            channels=batch["history"].shape[2],
-            calendar=batch["calendar_history"].shape[2],
-            numeric=batch["numeric"].shape[1],
-            future=batch["future"].shape[2],
-            hashed=batch["hashed"].shape[1],
-            pool=batch["pool"].shape[2],
-            vector=batch["vector"].shape[1] if "vector" in batch else 0,
-        )
-
 
 class LifeCycleModel(nn.Module):
     """See `forward`. Runs in fp32 and bf16; features and the laying of shapes on levels are always computed in fp32."""

@@ -9,7 +9,8 @@ import polars as pl
 from plcp.base import DataError
 from plcp.data.panel import LINES
 from plcp.data.prepared import Prepared, shard_of
-from plcp.data.shards import COUNTED, Shard, channel_type
+from plcp.data.shard_rows import COUNTED, channel_type
+from plcp.data.shards import Shard
 from plcp.model.preprocess import open_image
 from plcp.serving.problems import FieldError, invalid
 from plcp.serving.schemas import Product

@@ -15,9 +15,10 @@ from plcp.forecast import artifact
 from plcp.forecast.catalog import CatalogConfig, complete, plan
 from plcp.forecast.replicas import Catalog
 from plcp.forecast.runs import Run, publish
-from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
+from plcp.model.model import LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
 from tests.conftest import little_shop
+from tests.model.batches import widths
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def tiny_artifact(folder: Path, prepared: Prepared, horizon: int = 26, seed: int
     shard, origin = prepared.read(0), np.array([prepared.weeks])
     cases = inputs(shard, np.array([0]), origin, origin, spec)
     preprocessor = Preprocessor.build(config.text, config.image, shard.versions.values["title"].to_list())
-    model = LifeCycleModel.build(config, InputWidths.of(cases), preprocessor)
+    model = LifeCycleModel.build(config, widths(cases), preprocessor)
     artifact.write(folder, model, preprocessor, spec, prepared.origin)
     return folder
 

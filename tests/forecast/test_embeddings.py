@@ -6,10 +6,10 @@ import torch
 
 from plcp.base import DataError
 from plcp.forecast.embeddings import TowerCache, TowerEncoder, content_key, tower_digest
-from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
+from plcp.model.model import LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
 from tests.conftest import photo
-from tests.model.batches import inputs
+from tests.model.batches import inputs, widths
 
 TITLES = ["red mug", "a much longer title than the others have", "blue lamp", ""]
 
@@ -18,7 +18,7 @@ def tiny_model(seed: int = 0) -> tuple[LifeCycleModel, Preprocessor]:
     torch.manual_seed(seed)
     config = ModelConfig.model_validate({})
     preprocessor = Preprocessor.build(config.text, config.image, TITLES)
-    return LifeCycleModel.build(config, InputWidths.of(inputs()), preprocessor).eval(), preprocessor
+    return LifeCycleModel.build(config, widths(inputs()), preprocessor).eval(), preprocessor
 
 
 @pytest.fixture(scope="module")

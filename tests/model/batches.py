@@ -4,7 +4,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from plcp.model.model import InputWidths
+
 CHANNELS, CALENDAR, NUMERIC, HASHED, POOL = 7, 9, 6, 4, 5
+
+
+def widths(batch: dict[str, np.ndarray]) -> InputWidths:
+    """The shape of a batch of features.inputs."""
+    return InputWidths(
+        weeks=batch["history"].shape[1],
+        horizon=batch["future"].shape[1],
+        channels=batch["history"].shape[2],
+        calendar=batch["calendar_history"].shape[2],
+        numeric=batch["numeric"].shape[1],
+        future=batch["future"].shape[2],
+        hashed=batch["hashed"].shape[1],
+        pool=batch["pool"].shape[2],
+        vector=batch["vector"].shape[1] if "vector" in batch else 0,
+    )
 
 
 def inputs(cases: int = 8, weeks: int = 104, horizon: int = 26, seed: int = 0, texts: int = 3) -> dict[str, np.ndarray]:

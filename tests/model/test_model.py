@@ -6,11 +6,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from plcp.model.losses import LossConfig, loss
-from plcp.model.model import PRESETS, InputWidths, LifeCycleModel, ModelConfig
+from plcp.model.model import PRESETS, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
 from plcp.model.towers import TextTowerConfig
 from tests.conftest import photo
-from tests.model.batches import inputs, targets, tensors
+from tests.model.batches import inputs, targets, tensors, widths
 
 TITLES = ["red candle", "blue mug", "garden hose"]
 
@@ -23,7 +23,7 @@ def preprocessor() -> Preprocessor:
 
 def build(preprocessor: Preprocessor, seed: int = 0, **given: object) -> LifeCycleModel:
     torch.manual_seed(seed)
-    return LifeCycleModel.build(ModelConfig.model_validate(given), InputWidths.of(inputs()), preprocessor)
+    return LifeCycleModel.build(ModelConfig.model_validate(given), widths(inputs()), preprocessor)
 
 
 def rough(model: LifeCycleModel) -> LifeCycleModel:

@@ -9,17 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from plcp.base import DataError
+from plcp.data.account import Entry
 
 REPORT_FILE = "import.json"  # marks a folder as an import's own, which a new one may replace
-
-
-@dataclass(frozen=True)
-class Excluded:
-    """Rows left out by one rule, and the units on them."""
-
-    rule: str
-    rows: int
-    units: float
 
 
 @dataclass(frozen=True)
@@ -31,7 +23,7 @@ class ImportReport:
     units: float
     kept: int
     kept_units: float
-    excluded: tuple[Excluded, ...]
+    excluded: tuple[Entry, ...]
     products: int
 
     def __str__(self) -> str:
@@ -51,7 +43,7 @@ def account(source: str, lines: pl.DataFrame, products: int) -> ImportReport:
         float(lines["units"].sum()),
         int(kept["rows"].sum()),
         float(kept["units"].sum()),
-        tuple(Excluded(**row) for row in excluded.iter_rows(named=True)),
+        tuple(Entry(**row) for row in excluded.iter_rows(named=True)),
         products,
     )
 

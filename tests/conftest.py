@@ -122,11 +122,11 @@ def signals_of(rng: np.random.Generator, weeks: int) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def vectors_of(rng: np.random.Generator, names: np.ndarray, launch: np.ndarray) -> pl.DataFrame:
+def vectors_of(rng: np.random.Generator, names: np.ndarray, launch: np.ndarray, first_week: dt.date = FIRST_WEEK) -> pl.DataFrame:
     """Two kinds of different width; some products have none, some a later one."""
     rows = [(n, kind, rng.normal(size=width).tolist(), None) for n in names[::2] for kind, width in (("audio", 5), ("graph", 9))]
     later = [
-        (n, "audio", rng.normal(size=5).tolist(), FIRST_WEEK + dt.timedelta(weeks=int(w) + 15)) for n, w in zip(names, launch, strict=True)
+        (n, "audio", rng.normal(size=5).tolist(), first_week + dt.timedelta(weeks=int(w) + 15)) for n, w in zip(names, launch, strict=True)
     ][::3]
     schema: dict[str, Any] = {"sku_id": pl.String, "kind": pl.String, "vector": pl.List(pl.Float32), "known_at": pl.Date}
     return pl.DataFrame(rows + later, schema=schema, orient="row")

@@ -15,18 +15,22 @@ from tests.conftest import FIRST_WEEK, little_shop
 
 SPEC = Spec(history_weeks=52, horizon=12, country="GB")
 UNITS = CHANNELS.index("units")
+AHEAD = 4  # weeks from an origin to a launch
 
 
-def cases_at(prepared: Prepared, origin: dt.date, spec: Spec = SPEC) -> dict[str, Arrays]:
-    """Inputs of every SKU sold before an origin, by SKU, each array with its texts and photos in place of indices."""
+def cases_at(prepared: Prepared, origin: dt.date, spec: Spec = SPEC, ahead: int = 0) -> dict[str, Arrays]:
+    """Inputs of every SKU sold before an origin, by SKU, each array with its texts and photos in place of indices.
+
+    With `ahead`, of every SKU not yet sold instead, to be launched so many weeks after the origin.
+    """
     found = {}
     at = prepared.timeline.index(origin)
     for i in range(len(prepared.shards)):
         shard = prepared.read(i)
         rows, origins = np.arange(len(shard)), np.full(len(shard), at)
         sold = ~np.isnan(first_sale(shard.units_as_of(rows, origins), origins))
-        rows, origins = rows[sold], origins[sold]
-        arrays = inputs(shard, rows, origins, origins, spec)
+        rows, origins = rows[sold ^ bool(ahead)], origins[sold ^ bool(ahead)]
+        arrays = inputs(shard, rows, origins, origins + ahead, spec)
         for k, row in enumerate(rows):
             case: Arrays = {
                 name: np.asarray(a[k]) for name, a in arrays.items() if isinstance(a, np.ndarray) and name not in ("text", "image")
@@ -61,6 +65,16 @@ def test_inputs_of_the_cut_data_equal_those_of_all_data_at_the_origin_bit_for_bi
     ours = cases_at(cut, origin, spec)
     assert len(ours) > 10
     assert_same(ours, cases_at(whole, origin, spec))
+
+
+@pytest.mark.parametrize("week", [13, 50])
+def test_inputs_of_products_announced_for_later_know_nothing_of_the_weeks_before_their_launch(week: int, tmp_path: Path) -> None:
+    dataset, origin = Dataset.of(little_shop()), FIRST_WEEK + dt.timedelta(weeks=week)
+    whole, cut = prepare(dataset, tmp_path / "whole"), prepare(asof.cut(dataset, origin), tmp_path / "cut")
+    spec = SPEC.fitted(whole)
+    ours, theirs = cases_at(cut, origin, spec, AHEAD), cases_at(whole, origin, spec, AHEAD)
+    assert ours
+    assert_same(ours, {sku: theirs[sku] for sku in ours})  # what is neither dated nor sold is not known to the cut
 
 
 def test_changing_what_is_not_yet_known_changes_no_input(tmp_path: Path) -> None:

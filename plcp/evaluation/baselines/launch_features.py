@@ -8,7 +8,7 @@ import numpy as np
 
 from plcp.data.lifecycle import LAUNCH_SEEN
 from plcp.data.view import PanelView
-from plcp.evaluation.cases import ACTIVE_WITHIN
+from plcp.evaluation.cases import ACTIVE_WITHIN, Cases
 
 NEIGHBOURS = 8  # products sold before that a launch is likened to
 LEVEL_WEEKS = 13  # weeks that make a product's level
@@ -22,6 +22,19 @@ class Launches:
     place: np.ndarray  # (b,) rows of the titles
     week: np.ndarray  # (b,) week index of the first sale
     price: np.ndarray  # (b,) NaN where unknown
+
+    @staticmethod
+    def past(view: PanelView) -> "Launches":
+        """The launches seen so far."""
+        rows = np.flatnonzero((view.first >= LAUNCH_SEEN) & (view.first < view.origin))
+        return Launches(rows, view.first[rows], view.price[rows, view.first[rows]])
+
+    @staticmethod
+    def announced(view: PanelView, cases: Cases) -> "Launches":
+        """Those to come; their titles stand behind the panel's."""
+        new = cases.launches
+        weeks = np.array([view.timeline.index(start) for start in new["start"]], np.int64)
+        return Launches(len(view.units) + np.arange(len(new)), weeks, new["list_price"].fill_null(np.nan).to_numpy())
 
 
 @dataclass(frozen=True)
@@ -43,11 +56,6 @@ class LaunchFeatures:
     @cached_property
     def log_units(self) -> np.ndarray:
         return np.log1p(self.view.units)
-
-    def past(self) -> Launches:
-        """The launches seen so far."""
-        rows = np.flatnonzero((self.first >= LAUNCH_SEEN) & (self.first < self.view.origin))
-        return Launches(rows, self.first[rows], self.view.price[rows, self.first[rows]])
 
     def curves(self, launches: Launches, horizon: int) -> np.ndarray:
         """Features of each of the first weeks, (b, horizon, F) float32."""

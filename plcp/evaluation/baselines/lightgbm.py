@@ -7,7 +7,6 @@ https://doi.org/10.1016/j.ijforecast.2021.11.013): one model over all series, wi
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,14 +18,14 @@ from plcp.data.prepared import Prepared
 from plcp.data.view import PanelView, panel_view
 from plcp.evaluation.baselines.lag_features import LAGS, LagFeatures
 from plcp.evaluation.baselines.launch_features import Launches, LaunchFeatures
+from plcp.evaluation.baselines.packages import require
 from plcp.evaluation.baselines.recent import recent_curves, with_rules
-from plcp.evaluation.baselines.trees import LEAST_ROWS, Curve, TreeConfig, at_once, fit_classes, fit_curve, require_packages
+from plcp.evaluation.baselines.titles import title_vectors
+from plcp.evaluation.baselines.trees import LEAST_ROWS, Curve, TreeConfig, at_once, fit_classes, fit_curve
 from plcp.evaluation.cases import ACTIVE_WITHIN, END_WEEKS, Cases
 from plcp.evaluation.contestant import EVENT_COLUMNS, Forecasts, curve_frame, event_frame, rows_of, stage_frame
 from plcp.tables import STAGES
 
-TITLE_WIDTH = 24
-TITLE_WORD = r"(?u)\b[^\W\d]{2,}\b"  # two letters at least
 BALANCE = 0.5  # power of a stage's share that its probability is divided by: macro-F1 counts rare stages as much as common ones
 LEARNED_FROM = 13  # weeks of data before the first week that is learned from, where there are more than twice as many
 
@@ -46,7 +45,7 @@ class LightGBM:
     """Where too little was seen to learn from, the rules of `recent` stand. Raises ConfigError without the extra `peers`."""
 
     def __init__(self, config: LightGBMConfig | None = None) -> None:
-        require_packages()
+        require("lightgbm", "lightgbm", "sklearn")
         self.config = config or LightGBMConfig()
 
     def forecast(self, prepared: Prepared, cases: Cases, seed: int, work: Path) -> Forecasts:
@@ -55,22 +54,6 @@ class LightGBM:
         words, titles = title_vectors(view, cases, seed)
         task = Task(self.config, cases, LagFeatures(view, titles[: len(view.units)]), LaunchFeatures(view, words, titles), rows, seed)
         return task.forecasts(with_rules(view, rows, cases, *recent_curves(view.units[rows], cases.horizon)))
-
-
-def title_vectors(view: PanelView, cases: Cases, seed: int) -> tuple[Any, np.ndarray]:
-    """TF-IDF of the texts of n products and then m launches: sparse (n + m, words), and compressed to (n + m, ≤ TITLE_WIDTH)."""
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    columns = ["category", "brand", "title"]
-    frame = pl.concat([view.products.select(columns), cases.launches.select(columns)])
-    texts = frame.select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True).str.to_lowercase()).to_series().to_list()
-    try:
-        words = TfidfVectorizer(min_df=2, ngram_range=(1, 2), sublinear_tf=True, token_pattern=TITLE_WORD).fit_transform(texts)
-    except ValueError:  # no word stands twice
-        words = TfidfVectorizer(analyzer="char").fit_transform([text or "?" for text in texts])
-    width = min(TITLE_WIDTH, min(words.shape) - 1)
-    return words, TruncatedSVD(width, random_state=seed).fit_transform(words) if width > 0 else np.zeros((len(texts), 0))
 
 
 @dataclass(frozen=True)
@@ -126,7 +109,7 @@ class Task:
     def launch(self, rule: Forecasts) -> pl.DataFrame:
         """From past launches, each as it was announced, in units. Their season is left out: there are too few to learn it from."""
         features, horizon, new = self.launch_features, self.cases.launch_horizon, self.cases.launches
-        past = features.past()
+        past = Launches.past(self.view)
         week = past.week[:, None] + np.arange(horizon)
         seen = week < self.origin
         if seen.sum() < LEAST_ROWS or not len(new):
@@ -134,9 +117,7 @@ class Task:
         units = self.view.units[np.broadcast_to(past.place[:, None], week.shape)[seen], week[seen]]
         predict = fit_curve(features.curves(past, horizon)[seen], units, np.ones(len(units)), self.config.launches, self.seed)
         starts = new["start"].to_list()
-        weeks = np.array([self.view.timeline.index(start) for start in starts])
-        price = new["list_price"].fill_null(np.nan).to_numpy()
-        announced = Launches(len(self.view.units) + np.arange(len(new)), weeks, price)
+        announced = Launches.announced(self.view, self.cases)
         return curve_frame(new["sku_id"].to_list(), self.cases.origin, starts, *unfold(predict, features.curves(announced, horizon)))
 
     def classes(self, rule: Forecasts) -> tuple[pl.DataFrame, pl.DataFrame]:

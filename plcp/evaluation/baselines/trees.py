@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import Field
 
-from plcp.base import Config, ConfigError
+from plcp.base import Config
 from plcp.tables import LEVELS
 
 LEAST_ROWS = 50  # below which nothing is learned
@@ -28,15 +28,6 @@ class TreeConfig(Config):
     leaves: int = Field(31, ge=2, description="leaves of a tree")
     least_leaf: int = Field(100, ge=1, description="rows in a leaf at least")
     features: float = Field(0.6, gt=0, le=1, description="share of the features that a tree may use")
-
-
-def require_packages() -> None:
-    """Raises ConfigError where the packages of the extra `peers` are not installed."""
-    try:
-        import lightgbm  # noqa: F401
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f"model lightgbm needs the package {error.name}; install it with: pip install 'plcp[peers]'") from None
 
 
 def fit(objective: dict[str, Any], x: np.ndarray, y: np.ndarray, weight: np.ndarray, config: TreeConfig, seed: int) -> Any:

@@ -11,10 +11,11 @@ from plcp.data.contract import Dataset
 from plcp.data.prepared import Prepared, prepare
 from plcp.data.view import panel_view
 from plcp.evaluation.baselines.lag_features import LagFeatures
-from plcp.evaluation.baselines.launch_features import LaunchFeatures
-from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig, title_vectors
+from plcp.evaluation.baselines.launch_features import Launches, LaunchFeatures
+from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig
 from plcp.evaluation.baselines.recent import Recent
 from plcp.evaluation.baselines.seasonal_naive import SeasonalNaive, seasonal_curves
+from plcp.evaluation.baselines.titles import title_vectors
 from plcp.evaluation.baselines.trees import TreeConfig
 from plcp.evaluation.cases import Cases, Truth, Window
 from plcp.evaluation.contestant import Contestant, rows_of
@@ -78,5 +79,5 @@ def test_features_of_a_week_do_not_change_with_what_comes_after_it(past: Prepare
     now, then = (LagFeatures(v, titles[: len(view.units)]).curves(rows, at, HORIZON) for v in (view, before))
     np.testing.assert_array_equal(now, then)
     late, early = (LaunchFeatures(v, words, titles) for v in (view, before))
-    launches = early.past()
+    launches = Launches.past(early.view)
     np.testing.assert_array_equal(late.curves(launches, 4), early.curves(launches, 4))

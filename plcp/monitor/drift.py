@@ -47,7 +47,7 @@ class Bins:
         edges = {name: _edges(values) for name, values in there.items() if len(values)}
         words: dict[str, Counter[str]] = {name: Counter() for name in WORDS}
         for i in range(len(training.shards)):
-            shard = training.read(i)
+            shard = training.read(i, ["versions"])
             for name in WORDS:
                 words[name].update(value for value in newest(shard, name) if value is not None)
         return Bins(edges, {name: _places(found) for name, found in words.items() if found}, jump)
@@ -85,8 +85,9 @@ def sold_lately(shard: Shard) -> np.ndarray:
 def count(prepared: Prepared, bins: Bins) -> Counts:
     """Products on sale in each week, by bin; shard by shard."""
     counts: Counts = {}
+    columns = ["versions", *(name for name in CHANNELS if name in prepared.channels)]
     for i in range(len(prepared.shards)):
-        shard = prepared.read(i)
+        shard = prepared.read(i, columns)  # photos and texts stay where they are
         on_sale = sold_lately(shard)
         for name, (places, size) in placed(shard, bins):
             week = np.broadcast_to(np.arange(prepared.weeks), on_sale.shape)

@@ -11,7 +11,7 @@ from plcp.evaluation.metrics import curve_metrics
 from plcp.monitor.accuracy import accuracy
 from plcp.monitor.config import MonitorConfig
 from plcp.tables import QUANTILES
-from tests.monitor.shop import NEW, ORIGIN, SKUS, both, forecast, tables_of_shop
+from tests.monitor.shop import FIRST, NEW, ORIGIN, SKUS, both, forecast, tables_of_shop
 
 
 def test_every_measure_is_that_of_the_evaluation(tmp_path: Path) -> None:
@@ -71,3 +71,16 @@ def test_forecasts_of_which_no_week_has_come_are_no_row(tmp_path: Path) -> None:
     new, _ = both(tmp_path, tables_of_shop())
     forecast(tmp_path / "scores", origin=ORIGIN + dt.timedelta(weeks=NEW))
     assert accuracy(new, tmp_path / "scores", MonitorConfig()).is_empty()
+
+
+def test_where_fewer_than_four_weeks_lie_before_the_origin_the_simplest_forecast_is_the_mean_of_those(tmp_path: Path) -> None:
+    shop = tables_of_shop()
+    new, _ = both(tmp_path, shop)
+    origin = FIRST + dt.timedelta(weeks=2)
+    curve = forecast(tmp_path / "scores", origin=origin)
+    whole = accuracy(new, tmp_path / "scores", MonitorConfig()).row(by_predicate=pl.col("group") == "all", named=True)
+    rows = curve.join(shop["sales"].filter(pl.col("in_stock") == 1), left_on=["sku_id", "week"], right_on=["sku_id", "date"])
+    before = shop["sales"].filter(pl.col("date") < origin).group_by("sku_id").agg(recent=pl.col("units").mean())
+    rows = rows.join(before, on="sku_id")
+    error, naive = (np.abs(rows["units"] - rows[of]).sum() for of in ("q50", "recent"))
+    assert whole["relative_error"] == pytest.approx(error / naive)

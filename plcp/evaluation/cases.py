@@ -1,14 +1,17 @@
 """What came, and which cases a backtest asks for: all from the full data, with every cancellation applied."""
 
 import datetime as dt
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 import polars as pl
 
 from plcp.base import ConfigError
+from plcp.data.hashing import levels
 from plcp.data.lifecycle import CONFIRM, DECLINE, ENDED, GROWTH, INTRODUCTION, LAUNCH_SEEN, MATURE, MATURITY, YOUNG, Levels, smooth
 from plcp.data.prepared import Prepared
 from plcp.data.shards import Shard, first_sale
@@ -16,6 +19,7 @@ from plcp.data.timeline import Timeline
 
 ACTIVE_WITHIN = 26  # an in-life case sold something in this many weeks before its origin
 END_WEEKS = (4, 8, 12)  # horizons of the end's probabilities
+SAMPLE = 500  # cases in life that stand for all where a method is too slow for all
 RISING = 1.3  # growth of four weeks over the four before that the stage rule calls rising
 
 
@@ -46,6 +50,7 @@ class Truth:
     skus: list[str]
     units: np.ndarray  # (n, T) net of every cancellation, of whatever day
     launch: np.ndarray  # (n,) week index of the launch, NaN where not visible
+    category: np.ndarray  # (n,) first level of the category's path; empty where unknown
 
     @staticmethod
     def of(prepared: Prepared) -> "Truth":
@@ -53,8 +58,10 @@ class Truth:
         shards = [prepared.read(i) for i in range(len(prepared.shards))]
         skus = np.concatenate([np.array(shard.sku_id, dtype=object) for shard in shards])
         order = np.argsort(skus)
-        units, launch = np.concatenate([s.units for s in shards]), np.concatenate([launches_of(s) for s in shards])
-        return Truth(prepared.timeline, skus[order].tolist(), units[order], launch[order])
+        units, launch, category = (
+            np.concatenate([of(s) for s in shards])[order] for of in (attrgetter("units"), launches_of, categories_of)
+        )
+        return Truth(prepared.timeline, skus[order].tolist(), units, launch, category)
 
     @cached_property
     def first(self) -> np.ndarray:
@@ -63,11 +70,15 @@ class Truth:
         return np.where(sold.any(1), sold.argmax(1), self.units.shape[1])
 
     @cached_property
+    def last(self) -> np.ndarray:
+        """Week index of the last sale, (n,)."""
+        return self.units.shape[1] - 1 - (self.units > 0)[:, ::-1].argmax(1)
+
+    @cached_property
     def end(self) -> np.ndarray:
         """Week index after the last sale where enough empty weeks confirm it, else far away. (n,)."""
         weeks = self.units.shape[1]
-        last = weeks - 1 - (self.units > 0)[:, ::-1].argmax(1)
-        return np.where(last <= weeks - 1 - CONFIRM, last + 1, 10 * weeks)
+        return np.where(self.last <= weeks - 1 - CONFIRM, self.last + 1, 10 * weeks)
 
     @cached_property
     def levels(self) -> Levels:
@@ -93,12 +104,43 @@ class Truth:
         """Weeks since launch, (b,); NaN where it is not visible."""
         return origin - self.launch[rows]
 
+    def naive_error(self, rows: np.ndarray, origin: int) -> np.ndarray:
+        """Mean change of a product's units from week to week, from its first sale to the origin, in the weeks in which the shop was open.
+        (b,); NaN where there are no two such weeks."""
+        weeks = np.setdiff1d(np.arange(origin), self.timeline.closed)
+        change, known = np.abs(np.diff(self.units[rows][:, weeks])), weeks[:-1] >= self.first[rows, None]
+        count = known.sum(1)
+        return np.where(count > 0, (change * known).sum(1) / np.maximum(count, 1), np.nan)
+
+    def end_time(self, rows: np.ndarray, origin: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weeks from an origin to the end, (b,), 0 where it came before, and whether it was seen within the last of END_WEEKS, (b,).
+
+        Where it was not, the last week known to be free of it, up to the last of END_WEEKS; -1 where it may have come before the origin.
+        """
+        time, free = self.end[rows] - origin, np.where(self.end[rows] < self.units.shape[1], END_WEEKS[-1], self.last[rows] - origin)
+        seen = time <= END_WEEKS[-1]
+        return np.where(seen, np.maximum(time, 0), np.clip(free, -1, END_WEEKS[-1])), seen
+
 
 def launches_of(shard: Shard) -> np.ndarray:
     """Week index of each product's launch as known at the end of the data, NaN where not visible."""
     rows, end = np.arange(len(shard)), np.full(len(shard), shard.timeline.weeks)
     first = first_sale(shard.units, end)
     return shard.launch(first, shard.version_at(rows, end, np.isnan(first)))
+
+
+def categories_of(shard: Shard) -> np.ndarray:
+    """First level of each product's category as known at the end of the data, (n,); empty where unknown."""
+    rows, end = np.arange(len(shard)), np.full(len(shard), shard.timeline.weeks)
+    version = shard.version_at(rows, end, np.isnan(first_sale(shard.units, end)))
+    known = shard.versions.values["category"].gather(pl.Series(version).replace(-1, None))
+    return np.array([next(iter(levels(path)), "") for path in known], dtype=object)
+
+
+def sampled(skus: Sequence[str]) -> np.ndarray:
+    """SAMPLE of the SKUs, (n,) bool: those whose names have the lowest hashes, so that origins share most of them."""
+    order = np.argsort([hashlib.sha256(sku.encode()).hexdigest() for sku in skus])
+    return np.isin(np.arange(len(skus)), order[:SAMPLE])
 
 
 def windows(

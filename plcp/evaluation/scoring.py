@@ -1,5 +1,6 @@
 """Forecasts beside what came: every metric of a contestant, as one table."""
 
+import datetime as dt
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,98 +8,104 @@ import polars as pl
 
 from plcp.base import ModelError
 from plcp.data.lifecycle import CONFIRM
-from plcp.evaluation.cases import END_WEEKS, Truth, Window, rule_stage
+from plcp.evaluation.cases import END_WEEKS, Truth, Window, rule_stage, sampled
 from plcp.evaluation.contestant import Forecasts
-from plcp.evaluation.metrics import Curves, Events, Metrics, Stages
+from plcp.evaluation.judged import Curves, Ends, Events, Judged, Stages, Traits, pooled, those
 from plcp.tables import QUANTILES, STAGES
 
 SCHEMA = pl.Schema(
     {
-        "track": pl.String(),  # in_life, launch, end_4w, end_8w, end_12w, new_peak_12w, stage
+        "track": pl.String(),  # in_life, launch, end_4w, end_8w, end_12w, end (its date), new_peak_12w, stage
         "origin": pl.Date(),  # null: all origins together
-        "bucket": pl.String(),  # null: all cases
+        "bucket": pl.String(),  # of velocity, age or category, or the fixed sample; null: all cases
         "metric": pl.String(),
-        "value": pl.Float64(),
+        "value": pl.Float64(),  # NaN where it is not defined
         "cases": pl.Int64(),
     }
 )
-Judged = Curves | Events | Stages
+Found = tuple[Judged, Traits]
 
 
 def score(truth: Truth, asked: list[Window], horizon: int, launch_horizon: int, forecasts: Forecasts) -> pl.DataFrame:
-    """All metrics of one contestant, SCHEMA: per origin, over all origins, and for curves in life per bucket.
+    """All metrics of one contestant, SCHEMA: per origin, over all origins, and over all origins per bucket.
 
     Raises ModelError where forecasts are missing, superfluous, not finite, negative or crossing.
     """
-    found: dict[str, dict[Window, Judged]] = {}
+    found: dict[str, dict[dt.date, Found]] = {}
     for window in asked:
-        for track, judged in judge(truth, window, horizon, launch_horizon, forecasts):
-            found.setdefault(track, {})[window] = judged
-    rows = [row for track, parts in found.items() for row in track_rows(truth, track, parts)]
+        for track, judged, traits in judge(truth, window, horizon, launch_horizon, forecasts):
+            found.setdefault(track, {})[truth.timeline.date(window.origin)] = judged, traits
+    rows = [row for track, parts in found.items() for row in track_rows(track, parts)]
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
-def track_rows(truth: Truth, track: str, parts: dict[Window, Judged]) -> Iterator[tuple]:
-    pooled = pool(list(parts.values()))
-    for window, judged in parts.items():
-        yield from metric_rows(track, truth.timeline.date(window.origin), None, judged.metrics(), size(judged))
-    yield from metric_rows(track, None, None, pooled.metrics(), size(pooled))
-    if track == "in_life" and isinstance(pooled, Curves):
-        for bucket, mask in pooled.buckets().items():
-            if mask.any():
-                yield from metric_rows(track, None, bucket, pooled.metrics(mask), int(mask.sum()))
+def track_rows(track: str, parts: dict[dt.date, Found]) -> Iterator[tuple]:
+    for origin, (judged, traits) in parts.items():
+        yield from metric_rows(track, origin, None, judged, traits)
+    columns = zip(*parts.values(), strict=True)
+    judged, traits = (pooled(list(column)) for column in columns)
+    yield from metric_rows(track, None, None, judged, traits)
+    for bucket, cases in traits.buckets():
+        yield from metric_rows(track, None, bucket, those(judged, cases), those(traits, cases))
 
 
-def metric_rows(track: str, origin: object, bucket: str | None, metrics: Metrics, cases: int) -> Iterator[tuple]:
-    yield from ((track, origin, bucket, name, value, cases) for name, value in metrics.items())
+def metric_rows(track: str, origin: dt.date | None, bucket: str | None, judged: Judged, traits: Traits) -> Iterator[tuple]:
+    yield from ((track, origin, bucket, name, value, len(traits.age)) for name, value in judged.metrics().items())
 
 
-def size(judged: Judged) -> int:
-    return len(next(iter(vars(judged).values())))
-
-
-def pool(parts: list[Judged]) -> Judged:
-    """The cases of several origins together."""
-    return type(parts[0])(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
-
-
-def judge(truth: Truth, window: Window, horizon: int, launch_horizon: int, forecasts: Forecasts) -> Iterator[tuple[str, Judged]]:
+def judge(truth: Truth, window: Window, horizon: int, launch_horizon: int, forecasts: Forecasts) -> Iterator[tuple[str, Judged, Traits]]:
     """One origin's forecasts beside what came, track by track; tracks whose outcome is not yet known, or without cases, are left out."""
     at, rows, new = window.origin, truth.in_life(window.origin), truth.launches(window)
     date = truth.timeline.date(at)
     own = Forecasts(*(frame.filter(pl.col("origin") == date) for frame in vars(forecasts).values()))
     if len(rows):
-        yield "in_life", curves(truth, rows, np.full(len(rows), at), horizon, at, own.in_life, f"in_life {date}")
+        skus, traits = [truth.skus[r] for r in rows], in_life_traits(truth, rows, at)
+        starts, naive_error = np.full(len(rows), at), truth.naive_error(rows, at)
+        yield "in_life", curves(truth, rows, starts, horizon, naive_error, own.in_life, f"in_life {date}"), traits
+        for track, judged in events(truth, rows, at, by_case(own.events, skus, f"events {date}"), f"events {date}"):
+            yield track, judged, traits
+        for stage in stages(truth, rows, at, by_case(own.stages, skus, f"stages {date}"), f"stages {date}"):
+            yield "stage", stage, traits
     if len(new):
-        yield "launch", curves(truth, new, truth.first[new], launch_horizon, at, own.launch, f"launch {date}")
-    if len(rows):
-        skus = [truth.skus[r] for r in rows]
-        yield from events(truth, rows, at, by_case(own.events, skus, f"events {date}"), f"events {date}")
-        yield from stages(truth, rows, at, by_case(own.stages, skus, f"stages {date}"), f"stages {date}")
+        judged = curves(truth, new, truth.first[new], launch_horizon, np.full(len(new), np.nan), own.launch, f"launch {date}")
+        yield "launch", judged, launch_traits(truth, new)
+
+
+def in_life_traits(truth: Truth, rows: np.ndarray, at: int) -> Traits:
+    return Traits(truth.velocity(rows, at), truth.age(rows, at), truth.category[rows], sampled([truth.skus[row] for row in rows]))
+
+
+def launch_traits(truth: Truth, rows: np.ndarray) -> Traits:
+    """Of products that have no past."""
+    return Traits(np.full(len(rows), np.nan), np.zeros(len(rows)), truth.category[rows], np.zeros(len(rows), bool))
 
 
 def events(truth: Truth, rows: np.ndarray, at: int, frame: pl.DataFrame, what: str) -> Iterator[tuple[str, Judged]]:
-    ends = [probability(frame, f"p_end_{weeks}w", what) for weeks in END_WEEKS]
-    if (np.diff(ends, axis=0) < -1e-6).any():
+    ends = np.stack([probability(frame, f"p_end_{weeks}w", what) for weeks in END_WEEKS], 1)
+    if (np.diff(ends, axis=1) < -1e-6).any():
         raise ModelError(f"{what}: p_end falls as the horizon grows")
-    for weeks, p in zip(END_WEEKS, ends, strict=True):
+    for weeks, p in zip(END_WEEKS, ends.T, strict=True):
         if at + weeks <= truth.timeline.weeks - CONFIRM:  # later ones are not confirmed either way
             yield f"end_{weeks}w", Events(truth.end[rows] <= at + weeks, p)
+    yield "end", Ends(*truth.end_time(rows, at), ends)
     higher = truth.levels.new_peak(rows, np.full(len(rows), at))
     if not np.isnan(higher).any():
         yield "new_peak_12w", Events(higher > 0, probability(frame, "p_new_peak_12w", what))
 
 
-def stages(truth: Truth, rows: np.ndarray, at: int, frame: pl.DataFrame, what: str) -> Iterator[tuple[str, Judged]]:
+def stages(truth: Truth, rows: np.ndarray, at: int, frame: pl.DataFrame, what: str) -> Iterator[Stages]:
+    """Nothing where the stage is not yet known."""
     if unknown := set(frame["stage"].unique()) - set(STAGES):
         raise ModelError(f"{what}: {', '.join(sorted(map(str, unknown)))} is no stage of {', '.join(STAGES)}")
     actual = truth.levels.stage(rows, np.full(len(rows), at))
     if (actual >= 0).all():
         predicted = np.array([STAGES.index(name) for name in frame["stage"]])
-        yield "stage", Stages(actual, predicted, rule_stage(truth.units[rows, :at]))
+        yield Stages(actual, predicted, rule_stage(truth.units[rows, :at]))
 
 
-def curves(truth: Truth, rows: np.ndarray, starts: np.ndarray, horizon: int, at: int, frame: pl.DataFrame, what: str) -> Curves:
+def curves(
+    truth: Truth, rows: np.ndarray, starts: np.ndarray, horizon: int, naive_error: np.ndarray, frame: pl.DataFrame, what: str
+) -> Curves:
     """The forecasts of b cases in their order; every week of every case must be there once, and nothing else."""
     skus = pl.Series([truth.skus[r] for r in rows], dtype=pl.String)
     weeks = [truth.timeline.date(s + h) for s in starts for h in range(horizon)]
@@ -116,7 +123,7 @@ def curves(truth: Truth, rows: np.ndarray, starts: np.ndarray, horizon: int, at:
         raise ModelError(f"{what}: quantiles cross")
     if (values < -1e-9).any():
         raise ModelError(f"{what}: negative units")
-    return Curves(truth.sold(rows, starts, horizon), quantiles, mean, truth.velocity(rows, at), truth.age(rows, at))
+    return Curves(truth.sold(rows, starts, horizon), quantiles, mean, naive_error)
 
 
 def by_case(frame: pl.DataFrame, skus: list[str], what: str) -> pl.DataFrame:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from plcp.base import ConfigError
-from plcp.evaluation.cases import Cases, Truth, Window, rule_stage, windows
+from plcp.data.timeline import Timeline
+from plcp.evaluation.cases import SAMPLE, Cases, Truth, Window, rule_stage, sampled, windows
 from plcp.tables import STAGES
 from tests.evaluation.conftest import HORIZON, LAUNCH_HORIZON, week
 
@@ -52,6 +53,46 @@ def test_a_case_in_life_sold_before_the_origin_and_within_26_weeks(truth: Truth,
     others = np.setdiff1d(np.arange(len(truth.skus)), rows)
     assert truth.units[rows, at - 26 : at].sum(1).min() > 0
     assert truth.units[others, at - 26 : at].sum() == 0
+
+
+def lives(units: list[list[float]], closed: tuple[int, ...] = ()) -> Truth:
+    n, weeks = len(units), len(units[0])
+    names, unknown = [f"P{k}" for k in range(n)], np.full(n, np.nan)
+    return Truth(Timeline(week(0), weeks, closed), names, np.array(units, float), unknown, np.full(n, "", dtype=object))
+
+
+def test_the_naive_error_is_that_of_the_open_weeks_from_the_first_sale_to_the_origin() -> None:
+    truth = lives([[0, 2, 5, 0, 4, 90], [0, 0, 0, 0, 7, 7], [3, 3, 3, 0, 3, 0]], closed=(3,))
+    found = truth.naive_error(np.arange(3), 5)
+    assert found[[0, 2]].tolist() == [(3 + 1) / 2, 0]
+    assert np.isnan(found[1])  # a single week is known
+
+
+def test_an_end_is_seen_up_to_twelve_weeks_ahead_and_where_eight_empty_weeks_confirm_it() -> None:
+    def sold(*weeks: int) -> list[float]:
+        return [float(at in weeks) for at in range(40)]
+
+    truth = lives([sold(3, 7), sold(3, 12), sold(3, 21), sold(3, 22), sold(3, 39), sold(3, 31), sold(3, 33)])
+    time, seen = truth.end_time(np.arange(7), 10)
+    assert time.tolist() == [0, 3, 12, 12, 12, 12, 12]  # the first ended before the origin
+    assert seen.tolist() == [True] * 3 + [False] * 4
+    time, seen = truth.end_time(np.array([5, 6]), 35)
+    assert time.tolist() == [0, -1]  # whether the last has ended by then is not yet known
+    assert seen.tolist() == [True, False]
+
+
+def test_categories_are_the_first_level_of_the_newest_path(truth: Truth) -> None:
+    assert set(truth.category) == {"Home", "Garden"}
+
+
+def test_the_sample_is_the_same_whatever_else_is_sold() -> None:
+    names = [f"P{k:04d}" for k in range(2000)]
+    whole = sampled(names)
+    assert whole.sum() == SAMPLE
+    part = sampled(names[:1800])
+    assert part.sum() == SAMPLE
+    assert part[whole[:1800]].all()
+    assert sampled(names[:3]).all()
 
 
 def test_the_stage_rule_knows_the_past_alone() -> None:

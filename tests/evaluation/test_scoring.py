@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -37,7 +38,7 @@ def test_on_the_benchmarks_data_every_figure_is_the_judges(bench_data: Path, tmp
         name = track + (f"@{origin}" if origin else "") + ("_buckets" if bucket else "")
         if name not in expected or metric.startswith("share_"):
             continue  # the judge gives classes over all origins alone, and rounds the stages' shares
-        figures = expected[name][bucket] if bucket else expected[name]
+        figures = expected[name].get(bucket, {}) if bucket else expected[name]  # nor has it every bucket
         if metric in figures:
             assert value == pytest.approx(figures[metric], abs=1e-12), (name, bucket, metric)
             assert cases == figures.get("cases", cases)
@@ -71,8 +72,31 @@ def test_forecasts_that_do_not_fit_the_cases_are_refused(message: str, truth: Tr
 
 def test_what_cannot_be_confirmed_is_not_judged(truth: Truth, good: Forecasts, window: Window) -> None:
     tracks = set(score(truth, [window], HORIZON, LAUNCH_HORIZON, good)["track"])
-    assert {"in_life", "launch", "end_4w", "end_12w", "new_peak_12w", "stage"} <= tracks
+    assert {"in_life", "launch", "end_4w", "end_12w", "end", "new_peak_12w", "stage"} <= tracks
     weeks = window.origin + 14
-    early = Truth(replace(truth.timeline, weeks=weeks), truth.skus, truth.units[:, :weeks], truth.launch)
+    early = Truth(replace(truth.timeline, weeks=weeks), truth.skus, truth.units[:, :weeks], truth.launch, truth.category)
     known = set(score(early, [Window(window.origin, window.origin)], HORIZON, LAUNCH_HORIZON, good)["track"])
-    assert known == {"in_life", "end_4w", "new_peak_12w", "stage"}
+    assert known == {"in_life", "end_4w", "end", "new_peak_12w", "stage"}
+
+
+def test_every_track_is_judged_by_category_and_those_in_life_by_velocity_and_age(truth: Truth, window: Window, good: Forecasts) -> None:
+    table = score(truth, [window], HORIZON, LAUNCH_HORIZON, good)
+    pooled = table.filter(pl.col("bucket").is_null(), pl.col("origin").is_null())
+    for track in table["track"].unique():
+        cases = pooled.filter(track=track)["cases"][0]
+        buckets = table.filter(pl.col("track") == track, pl.col("bucket").is_not_null()).unique("bucket")
+        assert buckets.filter(pl.col("bucket").str.starts_with("category"))["cases"].sum() == cases
+        assert buckets.filter(pl.col("bucket").str.starts_with("age"))["cases"].sum() == cases
+        assert buckets.filter(pl.col("bucket").str.contains(r"\d\)$|week\)$"))["cases"].sum() == (0 if track == "launch" else cases)
+    assert {"category Home", "category Garden"} <= set(table["bucket"])
+
+
+def test_the_figures_of_a_bucket_are_those_of_its_cases_alone(truth: Truth, window: Window, good: Forecasts) -> None:
+    slow = [truth.skus[row] for row in truth.in_life(window.origin) if truth.velocity(np.array([row]), window.origin) < 1]
+    own = good.in_life.filter(pl.col("sku_id").is_in(slow)).sort("sku_id", "week")
+    rows = np.array([truth.skus.index(sku) for sku in slow])
+    actual = truth.sold(rows, np.full(len(rows), window.origin), HORIZON)
+    expected = np.abs(actual.ravel() - own["q50"].to_numpy()).mean()
+    found = score(truth, [window], HORIZON, LAUNCH_HORIZON, good).filter(track="in_life", bucket="slow (<1/week)", metric="mae")
+    assert found["value"].to_list() == pytest.approx([expected])
+    assert found["cases"].to_list() == [len(slow)]

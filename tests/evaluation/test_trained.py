@@ -47,7 +47,7 @@ def test_all_cases_are_forecast_over_their_weeks_and_a_finished_training_is_not_
 ) -> None:
     found = Trained(options).forecast(past, cases, 1, tmp_path)
     figures = score(truth, [window], HORIZON, LAUNCH_HORIZON, found)
-    assert set(figures["track"]) == {"in_life", "launch", "end_4w", "end_8w", "end_12w", "new_peak_12w", "stage"}
+    assert set(figures["track"]) == {"in_life", "launch", "end_4w", "end_8w", "end_12w", "end", "new_peak_12w", "stage"}
     again = Trained(options).forecast(past, cases, 1, tmp_path)
     assert again.in_life.equals(found.in_life)
     none = Cases(cases.origin, cases.in_life, HORIZON, cases.launches[:0], LAUNCH_HORIZON)

@@ -37,7 +37,7 @@ def test_all_cases_are_forecast_and_the_same_way_again(
 ) -> None:
     found = contestant.forecast(past, cases, 1, tmp_path)
     figures = score(truth, [window], HORIZON, LAUNCH_HORIZON, found)
-    assert set(figures["track"]) == {"in_life", "launch", "end_4w", "end_8w", "end_12w", "new_peak_12w", "stage"}
+    assert set(figures["track"]) == {"in_life", "launch", "end_4w", "end_8w", "end_12w", "end", "new_peak_12w", "stage"}
     again = contestant.forecast(past, cases, 1, tmp_path)
     for track, frame in vars(found).items():
         assert frame.equals(getattr(again, track)), track

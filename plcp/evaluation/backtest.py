@@ -25,7 +25,10 @@ from plcp.console import errors
 from plcp.data import asof
 from plcp.data.contract import Dataset
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
+from plcp.evaluation.baselines.curve_clusters import CurveClusters
+from plcp.evaluation.baselines.kaplan_meier import KaplanMeier
 from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig
+from plcp.evaluation.baselines.neighbours import Neighbours, NeighboursByEmbedding
 from plcp.evaluation.baselines.recent import Recent
 from plcp.evaluation.baselines.seasonal_naive import SeasonalNaive
 from plcp.evaluation.cases import Cases, Truth, Window, windows
@@ -65,6 +68,12 @@ CONTESTANTS: dict[str, Callable[[BacktestConfig], Contestant]] = {
     "recent": lambda config: Recent(),
     "seasonal_naive": lambda config: SeasonalNaive(),
     "lightgbm": lambda config: LightGBM(config.lightgbm),
+    "neighbours": lambda config: Neighbours(),
+    "neighbours_embedding": lambda config: NeighboursByEmbedding(),
+    "kaplan_meier": lambda config: KaplanMeier(),
+    "bass_clusters": lambda config: CurveClusters("bass"),
+    "trapezoid_clusters": lambda config: CurveClusters("trapezoid"),
+    "tilted_gompertz_clusters": lambda config: CurveClusters("tilted_gompertz"),
 }
 
 

@@ -10,9 +10,12 @@ from plcp.data import asof
 from plcp.data.contract import Dataset
 from plcp.data.prepared import Prepared, prepare
 from plcp.data.view import panel_view
+from plcp.evaluation.baselines.curve_clusters import CurveClusters
+from plcp.evaluation.baselines.kaplan_meier import KaplanMeier
 from plcp.evaluation.baselines.lag_features import LagFeatures
 from plcp.evaluation.baselines.launch_features import Launches, LaunchFeatures
 from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig
+from plcp.evaluation.baselines.neighbours import Neighbours, NeighboursByEmbedding
 from plcp.evaluation.baselines.recent import Recent
 from plcp.evaluation.baselines.seasonal_naive import SeasonalNaive, seasonal_curves
 from plcp.evaluation.baselines.titles import title_vectors
@@ -28,6 +31,12 @@ CONTESTANTS: list[Contestant] = [
     Recent(),
     SeasonalNaive(),
     LightGBM(LightGBMConfig(curves=QUICK, classes=QUICK, launches=QUICK, rows=4000)),
+    Neighbours(),
+    NeighboursByEmbedding(),
+    KaplanMeier(),
+    CurveClusters("bass"),
+    CurveClusters("trapezoid"),
+    CurveClusters("tilted_gompertz"),
 ]
 
 

@@ -29,13 +29,14 @@ TEXT_NUMBERS = st.one_of(NUMBERS.map(lambda x: None if x is None else str(x)), s
 TEXT_DATES = st.one_of(
     DATES.map(lambda d: None if d is None else d.isoformat()), st.sampled_from(["2024-02-30", "01/02/2024", "", "2024-01-02 10:00"])
 )
+TIME = pl.Datetime("us")
 TIMES = st.one_of(
     st.none(), st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31)), st.datetimes(dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 9))
 )
 VECTORS = st.one_of(st.none(), st.lists(st.floats(width=32), max_size=2))
 Ways = list[tuple[st.SearchStrategy[Any], pl.DataType]]
 AS_NUMBERS: Ways = [(NUMBERS, FLOAT), (NUMBERS, pl.Float32()), (TEXT_NUMBERS, STRING)]
-AS_TIMES: Ways = [(TIMES, pl.Datetime("us")), (TIMES, pl.Datetime("ms", "UTC")), (DATES, DATE)]
+AS_TIMES: Ways = [(TIMES, TIME), (TIMES, pl.Datetime("ms", "UTC")), (DATES, DATE)]
 
 
 def ways(column: Column) -> Ways:
@@ -122,50 +123,110 @@ def assert_in_contract(table: Table, kept: pl.DataFrame, doubled: str) -> None:
 
 MONDAYS = st.integers(2, 24).map(lambda week: date(2023, 12, 4) + dt.timedelta(weeks=week))
 DAYS = st.dates(date(2023, 12, 4), date(2024, 5, 31))
+# between them lie decades that are good dates, and would make as long a calendar
+NEAR_OR_REFUSED = st.one_of(st.none(), st.dates(date(1960, 1, 1), date(1979, 12, 31)), st.dates(date(2023, 6, 1), date(2060, 1, 1)))
+NAMES = st.sampled_from(["x", "y"])
 SOUND: dict[str, tuple[st.SearchStrategy[Any], pl.DataType]] = {
     "sku_id": (st.sampled_from(["A", "B", "☕ cup"]), STRING),
     "date": (DAYS, DATE),
     "units": (st.one_of(st.integers(0, 50).map(float), st.floats(0, 1e6, width=32)), FLOAT),
     "price": (st.floats(0, 100, width=32), FLOAT),
     "cancelled_at": (st.none() | DAYS, DATE),
+    "title": (NAMES, STRING),
+    "known_at": (st.none() | DAYS, DATE),
+    "rating": (st.integers(1, 5).map(float), FLOAT),
+    "text": (st.none() | NAMES, STRING),
+    "basket_id": (NAMES, STRING),
+    "ts": (st.datetimes(dt.datetime(2023, 12, 4), dt.datetime(2024, 5, 31)), TIME),
+    "key": (st.sampled_from(["*", "A", "Home"]), STRING),
+    "name": (NAMES, STRING),
+    "value": (st.floats(-9, 9, width=32), FLOAT),
+    "week": (MONDAYS, DATE),
+    "promo": (st.none() | st.floats(0, 1, width=32), FLOAT),
+    "kind": (NAMES, STRING),
+    "vector": (st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=2), pl.List(pl.Float32())),
+    "on_hand": (st.floats(0, 9, width=32), FLOAT),
+    "unit_cost": (st.floats(0, 9, width=32), FLOAT),
 }
 
 
 @st.composite
-def shops(draw: st.DrawFn) -> pl.DataFrame:
-    """Sales most of whose values are sound and some are anything, numbers and dates given as such or as text."""
+def mostly_sound(draw: st.DrawFn, table: Table) -> pl.DataFrame:
+    """Rows most of whose values are sound and some are anything, numbers and dates given as such or as text."""
     height, found = draw(st.integers(1, 12)), {}
-    for name, (sound, type) in SOUND.items():
-        if SALES[name].required or draw(st.booleans()):
-            wild = ways(SALES[name])[0 if name != "date" else 2][0]
+    for column in table.columns:
+        if column.name in SOUND and (column.required or draw(st.booleans())):
+            sound, type = SOUND[column.name]
+            wild = NEAR_OR_REFUSED if type == DATE else ways(column)[0][0]
             values = draw(st.lists(st.one_of(*[sound] * 7, wild), min_size=height, max_size=height))
             series = pl.Series(values, dtype=type, strict=False)
-            found[name] = series.cast(STRING) if draw(st.booleans()) else series
+            found[column.name] = series.cast(STRING) if type in (DATE, FLOAT) and draw(st.booleans()) else series
     return pl.DataFrame(found)
 
 
 @settings(max_examples=50, deadline=None)
-@given(parts=st.lists(shops(), min_size=1, max_size=3), doubled=st.sampled_from(["sum", "last", "refuse"]), origin=st.none() | MONDAYS)
+@given(
+    parts=st.lists(mostly_sound(SALES), min_size=1, max_size=3),
+    doubled=st.sampled_from(["sum", "last", "refuse"]),
+    origin=st.none() | MONDAYS,
+)
 def test_every_row_and_unit_is_in_the_panel_or_quarantined_or_left_out_by_a_named_rule(
     parts: list[pl.DataFrame], doubled: Any, origin: date | None
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        data, quarantine = write(Path(folder) / "data", {"products": GOOD["products"]}), Path(folder) / "quarantine"
+        data = write(Path(folder) / "data", {"products": GOOD["products"]})
         for k, part in enumerate(parts):
             write(data, {"sales": part}, f"part-{k:05d}.parquet")
-        config = ContractConfig(max_bad_share=1.0, duplicate_sales=doubled, today=TODAY)
-        try:
-            dataset = open_dataset(data, config, quarantine)
-            prepared = prepare(cut(dataset, origin) if origin else dataset, Path(folder) / "prepared")
-        except DataError as error:
-            assume(not any(reason in str(error) for reason in ("no rows", "no valid row", "no full week", "no week lies before")))
-            raise
-        path = quarantine / "sales.parquet"
-        aside = len(pl.read_parquet(path)) if path.exists() else 0
-        assert sum(map(len, parts)) == aside + sum(entry.rows for entry in prepared.account.entries)
+        dataset, prepared = opened_and_prepared(data, doubled, origin)
+        assert sum(map(len, parts)) == set_aside(data, "sales") + sum(entry.rows for entry in prepared.account.entries)
         rows, panel = expected(dataset, prepared, origin)
         assert {e.rule: (e.rows, e.units) for e in prepared.account.entries if e.rows} == rows
-        assert panel_of(prepared) == panel
+        assert panel_of(prepared, "units") == panel
+
+
+@settings(max_examples=20, deadline=None)
+@given(tables=st.fixed_dictionaries({name: mostly_sound(table) for name, table in CONTRACT.items()}), origin=st.none() | MONDAYS)
+def test_every_row_of_every_table_is_valid_or_quarantined_and_what_is_valid_and_known_is_in_the_shards(
+    tables: dict[str, pl.DataFrame], origin: date | None
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        sound = {name: GOOD[name] for name in ("products", "sales")}
+        data = write(write(Path(folder) / "data", tables), sound, "sound.parquet")
+        dataset, prepared = opened_and_prepared(data, "sum", origin)
+        for name, drawn in tables.items():
+            given_rows, kept = len(drawn) + len(sound.get(name, ())), dataset.tables[name].collect().height
+            assert (given_rows, kept) == (dataset.report.rows[name], dataset.report.kept[name])
+            assert given_rows == kept + set_aside(data, name)
+        known = {name: rows.collect() for name, rows in (cut(dataset, origin) if origin else dataset).tables.items()}
+        shards = [prepared.read(k) for k in range(len(prepared.shards))]
+        count, stars = Counter[tuple[str, date]](), Counter[tuple[str, date]]()
+        for sku, day, rating in known["reviews"].select("sku_id", "date", "rating").iter_rows():
+            if prepared.first_week <= day < prepared.origin:
+                count[sku, day - dt.timedelta(days=day.weekday())] += 10_000
+                stars[sku, day - dt.timedelta(days=day.weekday())] += round(rating * 10_000)
+        assert (panel_of(prepared, "reviews"), panel_of(prepared, "rating_sum")) == (count, stars)
+        skus = {sku for shard in shards for sku in shard.sku_id}
+        assert skus >= {*known["products"]["sku_id"], *known["sales"].filter(pl.col("date") >= prepared.first_week)["sku_id"]}
+        for name, entries in {"products": "versions", "plans": "plans", "vectors": "vectors"}.items():
+            held = [sku for shard in shards for sku, found in shard.frame.select("sku_id", entries).iter_rows() for _ in found or ()]
+            assert sorted(held) == sorted(sku for sku in known[name]["sku_id"] if sku in skus), name
+
+
+def opened_and_prepared(data: Path, doubled: Any, origin: date | None) -> tuple[Dataset, Prepared]:
+    """A data folder and its shards as of an origin; examples that hold no week at all are left out."""
+    config = ContractConfig(max_bad_share=1.0, duplicate_sales=doubled, today=TODAY)
+    try:
+        dataset = open_dataset(data, config, data.with_name("quarantine"))
+        return dataset, prepare(cut(dataset, origin) if origin else dataset, data.with_name("prepared"))
+    except DataError as error:
+        assume(not any(reason in str(error) for reason in ("no rows", "no valid row", "no full week", "no week lies before")))
+        raise
+
+
+def set_aside(data: Path, table: str) -> int:
+    """Rows of a table in the quarantine."""
+    path = data.with_name("quarantine") / f"{table}.parquet"
+    return len(pl.read_parquet(path)) if path.exists() else 0
 
 
 def expected(dataset: Dataset, prepared: Prepared, origin: date | None) -> tuple[dict[str, tuple[int, float]], dict[tuple[str, date], int]]:
@@ -186,11 +247,12 @@ def expected(dataset: Dataset, prepared: Prepared, origin: date | None) -> tuple
     return {rule: (rows[rule], units[rule] / 10_000) for rule in rows}, {week: sold for week, sold in panel.items() if sold}
 
 
-def panel_of(prepared: Prepared) -> dict[tuple[str, date], int]:
-    """Every SKU's weeks with units (in ten-thousandths), as they lie in the shards."""
+def panel_of(prepared: Prepared, channel: str) -> dict[tuple[str, date], int]:
+    """Every SKU's weeks with anything in a channel, in ten-thousandths, as they lie in the shards."""
     found = {}
     for k in range(len(prepared.shards)):
         shard = prepared.read(k)
-        for row, week in zip(*np.nonzero(shard.units), strict=True):
-            found[shard.sku_id[row], prepared.timeline.date(week)] = round(shard.units[row, week] * 10_000)
+        values = np.nan_to_num(shard.channels.get(channel, np.zeros((len(shard), prepared.weeks))))
+        for row, week in zip(*np.nonzero(values), strict=True):
+            found[shard.sku_id[row], prepared.timeline.date(week)] = round(float(values[row, week]) * 10_000)
     return found

@@ -15,7 +15,7 @@ from plcp.base import Config, DataError
 from plcp.data import files
 from plcp.data.problems import Problem, Report
 from plcp.data.validation import BY_DATE, Examined, Rules, examine
-from plcp.data.whole import folder_problems, relations, summed, weekly_dates
+from plcp.data.whole import by_product, folder_problems, relations, weekly_dates
 from plcp.tables import CONTRACT
 
 MAX_BAD_SHARE = 0.01
@@ -85,11 +85,12 @@ def open_dataset(data: Path, config: ContractConfig | None = None, quarantine: P
 
 
 def check(data: Path, config: ContractConfig | None = None, quarantine: Path | None = None) -> Report:
-    """What is wrong with a data folder and where, and how many sales were added up. Raises DataError only if there is no such folder."""
+    """What is wrong with a data folder and where, single products' dates included. Raises DataError only if there is no such folder."""
     dataset = _examine_folder(data, config, quarantine)
     report = dataset.report
-    if "sales" in dataset.tables and (config or ContractConfig()).duplicate_sales == "sum":
-        report = replace(report, problems=report.problems + tuple(summed(dataset.tables["sales"])))
+    if "sales" in dataset.tables:
+        adds_up = (config or ContractConfig()).duplicate_sales == "sum"
+        report = replace(report, problems=report.problems + tuple(by_product(dataset.tables["sales"], adds_up)))
     return report
 
 

@@ -12,6 +12,7 @@ from plcp.data.validation import Examined
 from plcp.tables import CONTRACT
 
 MONDAY = 1
+MANY_DATES = 8  # by chance all on one weekday for one product in 7⁷ ≈ 800,000 that is sold daily
 KNOWN_FOLDERS = {*CONTRACT, "quarantine"}
 
 
@@ -59,14 +60,31 @@ def _mixed(dates: pl.DataFrame) -> list[Problem]:
     return [Problem("sales", "mixed granularity", "date", int(weekly["rows"].sum()), reason, "noted")]
 
 
-def summed(sales: pl.LazyFrame) -> list[Problem]:
-    """Rows beyond the first of a SKU and date, which are added up. Holds every SKU's dates, so it is for a check, not for each reading."""
-    beyond = (pl.len() - pl.col("date").n_unique()).alias("beyond")
-    found = sales.group_by("sku_id").agg(beyond).filter(pl.col("beyond") > 0).collect(engine="streaming").sort("sku_id")
+def by_product(sales: pl.LazyFrame, adds_up: bool) -> list[Problem]:
+    """What shows only in the dates of single SKUs. Holds every SKU's dates, so it is for a check, not for each reading."""
+    day = pl.col("date")
+    dates = {"rows": pl.len(), "dates": day.n_unique(), "weekdays": day.dt.weekday().n_unique()}
+    products = sales.group_by("sku_id").agg(**dates).collect(engine="streaming").sort("sku_id")
+    return (_summed(products) if adds_up else []) + _by_the_week(products)
+
+
+def _summed(products: pl.DataFrame) -> list[Problem]:
+    """Rows beyond the first of a SKU and date, which are added up."""
+    found = products.filter(pl.col("rows") > pl.col("dates"))
     if found.is_empty():
         return []
     reason = f"{len(found):,} SKUs with several rows of one date: their units are added up (duplicate_sales)"
-    return [Problem("sales", "doubled", "sku_id, date", int(found["beyond"].sum()), reason, "noted", value=found["sku_id"][0])]
+    beyond = int((found["rows"] - found["dates"]).sum())
+    return [Problem("sales", "doubled", "sku_id, date", beyond, reason, "noted", value=found["sku_id"][0])]
+
+
+def _by_the_week(products: pl.DataFrame) -> list[Problem]:
+    """SKUs of which every one of many dates is the same weekday, where others have several."""
+    found = products.filter((pl.col("weekdays") == 1) & (pl.col("dates") >= MANY_DATES))
+    if found.is_empty() or (products["weekdays"] == 1).all():
+        return []
+    reason = f"{len(found):,} SKUs sold on one and the same weekday alone, others on several: weekly and daily data?"
+    return [Problem("sales", "mixed granularity", "date", int(found["rows"].sum()), reason, "noted", value=found["sku_id"][0])]
 
 
 def relations(examined: Mapping[str, Examined]) -> list[Problem]:

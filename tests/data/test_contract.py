@@ -49,13 +49,16 @@ def test_good_tables_have_no_problem_and_all_columns_of_the_contract() -> None:
         ("sales", "date", date(1970, 1, 1), "too early"),
         ("sales", "date", date(2026, 1, 2), "future"),
         ("sales", "cancelled_at", date(2030, 1, 1), "future"),
+        ("products", "sku_id", None, "missing"),
         ("products", "title", None, "missing"),
         ("products", "title", " ", "blank"),
         ("products", "launch_date", date(2999, 1, 1), "too late"),
         ("products", "attributes", "{half", "json"),
         ("products", "attributes", "[1]", "json"),
+        ("reviews", "sku_id", "", "blank"),
         ("reviews", "rating", 0, "too low"),
         ("reviews", "rating", 6, "too high"),
+        ("baskets", "sku_id", "x" * 10_000, "too long"),
         ("baskets", "basket_id", None, "missing"),
         ("baskets", "ts", dt.datetime(2027, 1, 1), "future"),
         ("signals", "value", float("nan"), "not finite"),
@@ -212,6 +215,17 @@ def test_daily_and_weekly_rows_in_one_table_are_noted() -> None:
     sales = pl.DataFrame({"sku_id": "A", "date": weekly + daily, "units": 1.0})
     assert found({**GOOD, "sales": sales})["sales", "date", "mixed granularity"] == 6
     assert ("sales", "date", "mixed granularity") not in found({**GOOD, "sales": sales.tail(28)})
+
+
+def test_a_check_names_products_sold_by_the_week_among_those_sold_by_the_day(tmp_path: Path) -> None:
+    daily = pl.DataFrame({"sku_id": "A", "date": [MONDAY + dt.timedelta(days=k) for k in range(70)], "units": 1.0})
+    weekly = pl.DataFrame({"sku_id": "B", "date": [MONDAY + dt.timedelta(weeks=k) for k in range(10)], "units": 7.0})
+    seldom = pl.DataFrame({"sku_id": "C", "date": [MONDAY, MONDAY + dt.timedelta(weeks=9)], "units": 7.0})
+    data = write(tmp_path / "data", {**GOOD, "sales": pl.concat([daily, weekly, seldom])})
+    mixed = [p for p in check(data, LENIENT).problems if p.check == "mixed granularity"]
+    assert [(p.rows, p.value, p.outcome) for p in mixed] == [(10, "B", "noted")]
+    write(data, {"sales": weekly})
+    assert "mixed granularity" not in {p.check for p in check(data, LENIENT).problems}
 
 
 @pytest.mark.parametrize(

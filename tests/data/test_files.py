@@ -19,6 +19,8 @@ def test_a_bad_row_is_found_again_by_file_and_row(tmp_path: Path) -> None:
     assert place.row(0) == ("sales/part-00001.parquet", 0, "units", "too low", "-2.0")
     assert place.row(1) == ("sales/part-00002.parquet", 0, "units", "too low", "-2.0")
     assert place.row(10) == ("sales/part-00002.parquet", 9, "promo", "too high", "40")
+    percent = "above 1: a share from 0 to 1 is meant, divide percentages by 100"
+    assert aside.select("table", "reason", "outcome").row(10) == ("sales", percent, "quarantined")
     assert dataset.report.rows["sales"] == dataset.report.kept["sales"] + aside.height == 30
     assert dataset.tables["sales"].collect().height == dataset.report.kept["sales"]
 

@@ -14,6 +14,7 @@ from plcp.data.sources import SOURCES
 
 if TYPE_CHECKING:
     from plcp.config import Settings
+    from plcp.data.problems import Report
 
 FINDINGS_SHOWN = 40  # those that pass their limit come first; all stand in the file
 THRESHOLD_PASSED = 3  # exit code of a command that did its work and found cause for alarm
@@ -58,21 +59,28 @@ def import_(
     console.print(str(importer(source)(src, out)))
 
 
-@command
-def check(data: Data, settings: "Settings", quarantine: Annotated[Path | None, typer.Option(help="Where bad rows go.")] = None) -> None:
-    """Validate a data folder: a table of what is wrong, and where."""
+def show_problems(report: "Report") -> None:
+    """What is wrong with a data folder and where, a line for each kind."""
     import polars as pl
 
-    from plcp.base import DataError
-    from plcp.console import console, show_table
-    from plcp.data import contract
+    from plcp.console import show_table
 
-    report = contract.check(data, settings.data, quarantine)
     if report.problems:
         where = pl.concat_str(
             [pl.when(pl.col("file") == "").then("table").otherwise("file"), pl.col("row").cast(pl.String)], separator=":", ignore_nulls=True
         )
         show_table(report.frame().select(where.alias("where"), "field", "value", "reason", "rows", "outcome"))
+
+
+@command
+def check(data: Data, settings: "Settings", quarantine: Annotated[Path | None, typer.Option(help="Where bad rows go.")] = None) -> None:
+    """Validate a data folder: a table of what is wrong, and where."""
+    from plcp.base import DataError
+    from plcp.console import console
+    from plcp.data import contract
+
+    report = contract.check(data, settings.data, quarantine)
+    show_problems(report)
     for name, rows in report.rows.items():
         console.print(f"{name}: {report.kept[name]:,} of {rows:,} rows can be used")
     if not report.ok:
@@ -85,7 +93,11 @@ def prepare(data: Data, out: Out, settings: "Settings", as_of: AsOf = None) -> N
     from plcp.console import console, progress
     from plcp.data import asof, contract, prepared
 
-    dataset = contract.open_dataset(data, settings.data, quarantine=out.with_name(f"{out.name}-quarantine"))
+    quarantine = out.with_name(f"{out.name}-quarantine")
+    dataset = contract.open_dataset(data, settings.data, quarantine)
+    show_problems(dataset.report)
+    if quarantine.exists():
+        console.print(f"bad rows are in {quarantine}", soft_wrap=True)
     with progress("shards") as told:
         result = prepared.prepare(asof.cut(dataset, as_of) if as_of else dataset, out, settings.prepare, told)
     console.print(str(result.account))

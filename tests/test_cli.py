@@ -131,7 +131,10 @@ def test_more_bad_rows_than_allowed_stop_prepare_with_the_reasons(plcp: Callable
     assert "sales/part.parquet, row 0, units: below 0 (value '-1.0')" in err
     assert not (tmp_path / "prepared").exists()
     assert pl.read_parquet(tmp_path / "prepared-quarantine" / "sales.parquet").height == -(-sales.height // 20)
-    assert plcp("prepare", data, "--out", tmp_path / "prepared", "--set", "data.max_bad_share.sales=0.06")[0] == 0
+    code, out, _ = plcp("prepare", data, "--out", tmp_path / "prepared", "--set", "data.max_bad_share.sales=0.06")
+    assert code == 0
+    assert "below 0" in out
+    assert re.search(r"bad rows are in\s+\S*prepared-quarantine", out)
 
 
 def test_a_day_that_is_no_monday_is_refused_and_nothing_is_written(plcp: Callable[..., Ended], shop: Path, tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ def test_plans_stand_in_the_weeks_they_speak_of(tmp_path: Path) -> None:
     assert np.isnan(future[10:]).all()
 
 
+def test_a_week_missing_in_a_plan_is_unknown_and_the_others_stay(tmp_path: Path) -> None:
+    plans = little_shop()["plans"].filter(pl.col("week") != FIRST_WEEK + dt.timedelta(weeks=73))
+    shard = small_shard(tmp_path, plans=plans)
+    rows, start = np.arange(10), np.full(10, 70)
+    price = inputs(shard, rows, start, start, SPEC)["future"][:, :8, FUTURE.index("price")]
+    assert np.isnan(price).nonzero()[1].tolist() == [3] * 10
+    assert (price[~np.isnan(price)] == 3.0).all()
+
+
 def test_a_stock_out_censors_and_a_week_not_yet_observed_has_no_target(tmp_path: Path) -> None:
     shard = small_shard(tmp_path)
     rows, start = np.arange(len(shard)), np.full(len(shard), 64)

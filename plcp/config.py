@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from plcp.decisions import DecideConfig
     from plcp.evaluation.backtest import BacktestConfig
     from plcp.evaluation.baselines.lightgbm import LightGBMConfig
+    from plcp.evaluation.baselines.neural import NeuralConfig, TFTConfig
     from plcp.forecast.catalog import CatalogConfig
     from plcp.monitor.config import MonitorConfig
     from plcp.serving.app import ServingConfig
@@ -77,12 +78,24 @@ class Settings:
 
         return self._section("lightgbm", LightGBMConfig)
 
+    @cached_property
+    def nhits(self) -> "NeuralConfig":
+        from plcp.evaluation.baselines.neural import NeuralConfig
+
+        return self._section("nhits", NeuralConfig)
+
+    @cached_property
+    def tft(self) -> "TFTConfig":
+        from plcp.evaluation.baselines.neural import TFTConfig
+
+        return self._section("tft", TFTConfig)
+
     @property
     def backtest(self) -> "BacktestConfig":
         """A backtest prepares and trains as the commands do."""
         from plcp.evaluation.backtest import BacktestConfig
 
-        return BacktestConfig(prepare=self.prepare, train=self.train, lightgbm=self.lightgbm)
+        return BacktestConfig(prepare=self.prepare, train=self.train, lightgbm=self.lightgbm, nhits=self.nhits, tft=self.tft)
 
     @cached_property
     def score(self) -> "CatalogConfig":

@@ -1,8 +1,10 @@
 """Honest figures from the past: forecasts made at past origins with nothing known from later, judged by what came.
 
 OUT/<model>/seed-<n>/{in_life,launch,events,stages}.parquet   the forecasts of all origins
-OUT/metrics.parquet, OUT/details.parquet                       a row per model; every figure by seed, origin and bucket, of all that
-                                                               was ever finished in OUT for the data and weeks asked for last
+OUT/metrics.parquet                                            a row per model: its main figures over all origins, means over seeds
+OUT/details.parquet                                            every metric of every model, track, seed, origin and bucket of velocity,
+                                                               age and category; both of all that was ever finished in OUT for the
+                                                               data and weeks asked for last
 OUT/.work/<origin>-<key>/                                      the data cut at an origin, and what each (model, seed) made of it
 """
 
@@ -29,10 +31,13 @@ from plcp.evaluation.baselines.curve_clusters import CurveClusters
 from plcp.evaluation.baselines.kaplan_meier import KaplanMeier
 from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig
 from plcp.evaluation.baselines.neighbours import Neighbours, NeighboursByEmbedding
+from plcp.evaluation.baselines.neural import Neural, NeuralConfig, TFTConfig
 from plcp.evaluation.baselines.recent import Recent
 from plcp.evaluation.baselines.seasonal_naive import SeasonalNaive
+from plcp.evaluation.baselines.stats import SAMPLED, Statistical
 from plcp.evaluation.cases import Cases, Truth, Window, windows
 from plcp.evaluation.contestant import Contestant, Forecasts
+from plcp.evaluation.judged import IN_SAMPLE
 from plcp.evaluation.scoring import score
 from plcp.evaluation.trained import Trained
 from plcp.training.runs import TrainConfig
@@ -61,6 +66,8 @@ class BacktestConfig(Config):
     prepare: PrepareConfig = Field(default_factory=lambda: PrepareConfig.model_validate({}))
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
     lightgbm: LightGBMConfig = Field(default_factory=lambda: LightGBMConfig.model_validate({}))
+    nhits: NeuralConfig = Field(default_factory=NeuralConfig)
+    tft: TFTConfig = Field(default_factory=TFTConfig)
 
 
 CONTESTANTS: dict[str, Callable[[BacktestConfig], Contestant]] = {
@@ -74,6 +81,13 @@ CONTESTANTS: dict[str, Callable[[BacktestConfig], Contestant]] = {
     "bass_clusters": lambda config: CurveClusters("bass"),
     "trapezoid_clusters": lambda config: CurveClusters("trapezoid"),
     "tilted_gompertz_clusters": lambda config: CurveClusters("tilted_gompertz"),
+    "autoets": lambda config: Statistical("autoets"),
+    "theta": lambda config: Statistical("theta"),
+    "croston_sba": lambda config: Statistical("croston_sba"),
+    "tsb": lambda config: Statistical("tsb"),
+    "autoarima": lambda config: Statistical("autoarima"),
+    "nhits": lambda config: Neural("nhits", config.nhits),
+    "tft": lambda config: Neural("tft", config.tft),
 }
 
 
@@ -220,7 +234,7 @@ def report(places: list[Place], asked: dict[str, Contestant], out: Path) -> pl.D
         forecasts = Forecasts.concat([Forecasts.read(part) for part in parts])
         forecasts.write(out / name / f"seed-{seed}")
         figures = score(first.truth, [place.window for place in places], first.horizon, first.launch_horizon, forecasts)
-        found.append(figures.select(pl.lit(name).alias("model"), pl.lit(seed).alias("seed"), pl.all()))
+        found.append(own_figures(name, figures).select(pl.lit(name).alias("model"), pl.lit(seed).alias("seed"), pl.all()))
     details = pl.concat(found)
     table = summary(details)
     for file, frame in (("details", details), ("metrics", table)):
@@ -230,11 +244,24 @@ def report(places: list[Place], asked: dict[str, Contestant], out: Path) -> pl.D
     return table
 
 
+def own_figures(name: str, figures: pl.DataFrame) -> pl.DataFrame:
+    """Without those that a model which forecast the sample alone owes to the rules that stand for it in the other cases."""
+    if name not in SAMPLED:
+        return figures
+    return figures.filter(pl.col("track").ne("in_life") | pl.col("bucket").eq_missing(pl.lit(IN_SAMPLE)))
+
+
 def summary(details: pl.DataFrame) -> pl.DataFrame:
-    """A row per model: the figures over all origins, as means over the seeds; null where nothing was judged."""
-    pooled = details.filter(pl.col("origin").is_null() & pl.col("bucket").is_null())
+    """A row per model: the figures over all origins, as means over the seeds; null where nothing was judged.
+
+    Where a model stands that forecasts a sample alone, all are held against it on that sample in a column of its own.
+    """
+    over_all = details.filter(pl.col("origin").is_null())
+    shown: dict[str, tuple[str, str, str | None]] = {name: (track, metric, None) for name, (track, metric) in SHOWN.items()}
+    if not set(SAMPLED).isdisjoint(details["model"].unique()):
+        shown[f"wql, {IN_SAMPLE}"] = ("in_life", "wql", IN_SAMPLE)
     columns = [
-        pl.col("value").filter((pl.col("track") == track) & (pl.col("metric") == metric)).mean().alias(name)
-        for name, (track, metric) in SHOWN.items()
+        pl.col("value").filter(pl.col("bucket").eq_missing(pl.lit(bucket, pl.String)), track=track, metric=metric).mean().alias(name)
+        for name, (track, metric, bucket) in shown.items()
     ]
-    return pooled.group_by("model", maintain_order=True).agg(pl.col("seed").n_unique().alias("seeds"), *columns)
+    return over_all.group_by("model", maintain_order=True).agg(pl.col("seed").n_unique().alias("seeds"), *columns)

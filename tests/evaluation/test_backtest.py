@@ -8,6 +8,7 @@ from plcp.data.contract import Dataset
 from plcp.evaluation.backtest import CONTESTANTS, backtest
 from plcp.evaluation.baselines.recent import Recent
 from plcp.evaluation.contestant import CURVE_SCHEMA, EVENT_SCHEMA, STAGE_SCHEMA
+from plcp.evaluation.judged import IN_SAMPLE
 from tests.evaluation.conftest import HORIZON, LAUNCH_HORIZON, week
 
 
@@ -94,3 +95,19 @@ def test_what_cannot_be_run_is_said_before_anything_is_written(shop: Dataset, tm
     with pytest.raises(ConfigError, match=message):
         run(shop, tmp_path / "out", **options)
     assert not list(tmp_path.glob("out/*.parquet"))
+
+
+def test_what_is_forecast_for_a_sample_is_judged_on_it_beside_all_others(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CONTESTANTS, "autoarima", lambda config: Recent())
+    table = run(shop, tmp_path, weeks=(64,), models=["autoarima", "recent"])
+    column = f"wql, {IN_SAMPLE}"
+    own, recent = table.rows(named=True)
+    assert own["in-life wql"] is None
+    assert own["wape"] is None
+    assert own["stage F1"] == recent["stage F1"]
+    assert own[column] == recent[column] == recent["in-life wql"]  # the sample holds all of this little shop
+    details = pl.read_parquet(tmp_path / "details.parquet").filter(model="autoarima", track="in_life")
+    assert set(details["bucket"]) == {IN_SAMPLE}
+    assert column not in run(shop, tmp_path / "other", weeks=(64,), models=["recent"]).columns

@@ -152,7 +152,9 @@ def backtest(
     out: Out,
     settings: "Settings",
     origins: Annotated[str, typer.Option(metavar="MONDAY,…", help="First weeks forecast.", show_default=False)],
-    models: Annotated[str, typer.Option(metavar="NAME,…", help="Of plcp, recent, seasonal_naive, lightgbm.")] = "plcp,recent",
+    models: Annotated[
+        str, typer.Option(metavar="NAME,…", help="plcp, and peers such as recent, lightgbm, theta, nhits; any other word lists all.")
+    ] = "plcp,recent",
     horizon: Annotated[int, typer.Option(min=1, help="Weeks forecast of a product in life.")] = 12,
     launch_horizon: Annotated[int, typer.Option(min=1, help="Weeks forecast of a launch.")] = 8,
     launch_until: Annotated[
@@ -161,7 +163,11 @@ def backtest(
     ] = None,
     seeds: Annotated[str, typer.Option(metavar="NUMBER,…", help="Each model learns once with each.")] = "1",
 ) -> None:
-    """Forecasts made at past origins, with nothing known from later, judged by what came. What is finished is kept."""
+    """Forecasts made at past origins, with nothing known from later, judged by what came. What is finished is kept.
+
+    The table shown is OUT/metrics.parquet, a row per model. OUT/details.parquet holds every metric of every model, track, origin and seed,
+    and by velocity, age and category. A model that is too slow for all products (autoarima) is judged on a fixed sample, beside the others.
+    """
     from plcp.console import show_table
     from plcp.data import contract
     from plcp.evaluation import backtest

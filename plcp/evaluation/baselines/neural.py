@@ -40,9 +40,10 @@ class NeuralConfig(Config):
 class TFTConfig(NeuralConfig):
     """The same of the Temporal Fusion Transformer, whose steps are dearer."""
 
-    width: int = Field(32, ge=8, multiple_of=4, description="units of a layer")
-    windows: int = Field(128, ge=1, description="windows of a batch")
-    learning_rate: float = Field(5e-3, gt=0)
+    steps: int = Field(600, ge=1, description="batches learned from")
+    width: int = Field(64, ge=8, multiple_of=4, description="units of a layer")
+    windows: int = Field(256, ge=1, description="windows of a batch")
+    learning_rate: float = Field(3e-3, gt=0)
 
 
 class Neural:

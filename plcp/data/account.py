@@ -13,7 +13,7 @@ from plcp.data.timeline import Timeline
 
 PANEL = "in the panel"
 TAKEN_BACK = "taken back"  # in the panel up to the day of its cancellation, in no net units
-BEFORE = "without units, before the first sale"
+BEFORE = "before the first week: without units, or older than max_weeks"
 CUT_SHORT = "after the last full week"
 UNKNOWN = "from the origin on"
 

@@ -11,12 +11,13 @@ import numpy as np
 import polars as pl
 
 from plcp.data.hashing import bucket_of
-from plcp.data.siblings import weeks_of_life
+from plcp.data.siblings import AGES, WeeksOfLife
 
 WORDS = 2048  # buckets; 0 is none
 TITLE_WORDS = 8  # of a title that count, the first distinct ones
 WORD = r"\p{Han}|[\p{L}--\p{Han}]{2,}"  # Chinese sets no spaces between words: each sign tells
-SPAN, BINS = 4, 13  # weeks of life that are pooled together, and how many such
+SPAN = 4  # weeks of life that are pooled together
+BINS = AGES // SPAN
 SHRINK = 3.0  # products of which a word must tell to weigh half
 
 
@@ -79,16 +80,17 @@ class TitlePoolBuilder:
         self.total, self.count = np.zeros((2, WORDS, BINS, weeks + 1))
         self.products = np.zeros((WORDS, weeks + 1))
 
-    def add(self, units: np.ndarray, launch: np.ndarray, first: np.ndarray, words: np.ndarray) -> None:
-        """Arguments as siblings.weeks_of_life; words (n, TITLE_WORDS)."""
-        row, age, known, value = weeks_of_life(units, launch, first, SPAN * BINS)
+    def add(self, lives: WeeksOfLife, launch: np.ndarray, first: np.ndarray, words: np.ndarray) -> None:
+        """launch and first sale (n,) week indices or NaN; words (n, TITLE_WORDS)."""
         launched = np.flatnonzero(launch >= 0)
         sold = first[launched].astype(np.int64) + 1
+        row, value, weeks = lives.row, lives.value, self.products.shape[1]
+        cell = lives.age // SPAN * weeks + lives.known
         for column in words.T:
-            bears = column[row] > 0
-            place = (column[row][bears], age[bears] // SPAN, known[bears])
-            np.add.at(self.total, place, value[bears])
-            np.add.at(self.count, place, 1)
+            bears = np.flatnonzero(column[row])
+            place = column[row[bears]] * (BINS * weeks) + cell[bears]
+            np.add.at(self.total.reshape(-1), place, value[bears])
+            np.add.at(self.count.reshape(-1), place, np.ones(len(place)))
             told = column[launched] > 0
             np.add.at(self.products, (column[launched][told], sold[told]), 1)
         np.add.at(self.products, (np.zeros_like(sold), sold), 1)  # bucket 0 counts all products

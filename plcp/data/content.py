@@ -16,13 +16,18 @@ PAIRS = "pairs"  # rows of neighbours.pairs
 OWN_SIGNALS = "own_signals"  # rows of signals whose key is a SKU, with sku_id
 
 
-def build(tables: Tables, timeline: Timeline, present: list[str]) -> pl.DataFrame:
-    """One row per SKU of the tables, SKUs ascending; `present` names the optional columns of sales that the data holds."""
-    weekly = panel.weekly(tables["sales"], tables.get("reviews"), timeline, present)
-    skus = pl.concat([tables["products"].select("sku_id").collect()["sku_id"], weekly["sku_id"]]).unique().sort()
+def build(tables: Tables, timeline: Timeline) -> pl.DataFrame:
+    """One row per SKU of the tables, SKUs ascending. `sales` are panel.sales_rows, the other tables as the contract has them."""
+    sales = tables["sales"].collect()
+    reviews = panel.review_rows(tables.get("reviews", pl.LazyFrame(schema=REVIEWS.schema)), timeline).collect()
+    products = tables["products"].select("sku_id").collect()
+    skus = pl.concat([table["sku_id"].unique() for table in (products, sales, reviews)]).unique().sort()
+    channels = panel.weekly_sales(sales, panel.Cells.of(sales, skus, timeline))
+    if "reviews" in tables:
+        channels |= panel.weekly_reviews(reviews, panel.Cells.of(reviews, skus, timeline))
     place = pl.DataFrame({"sku_id": skus}).with_row_index("row")
-    lists = {name: placed(entries(tables, timeline), place) for name, entries in ENTRIES.items()}
-    return shard_frame(skus, placed(weekly, place), lists, timeline)
+    lists = {name: entries(tables, timeline) for name, entries in ENTRIES.items()} | {"cancelled": panel.late_cancellations(sales)}
+    return shard_frame(skus, channels, {name: placed(own, place) for name, own in lists.items()})
 
 
 def placed(frame: pl.DataFrame, place: pl.DataFrame) -> pl.DataFrame:
@@ -44,10 +49,6 @@ def known_from(products: pl.LazyFrame) -> pl.LazyFrame:
     """Adds the first Monday after known_at, and sorts by it; a row without known_at comes first and always counts."""
     week = pl.col("known_at").dt.truncate("1w") + WEEK
     return products.with_columns(known_from=week).sort("sku_id", "known_at", nulls_last=False, maintain_order=True)
-
-
-def cancelled(tables: Tables, timeline: Timeline) -> pl.DataFrame:
-    return panel.late_cancellations(tables["sales"], timeline).collect()
 
 
 def review_texts(tables: Tables, timeline: Timeline) -> pl.DataFrame:
@@ -87,7 +88,6 @@ def plans(tables: Tables, timeline: Timeline) -> pl.DataFrame:
 ENTRIES: dict[str, Callable[[Tables, Timeline], pl.DataFrame]] = {
     "versions": versions,
     "photos": photos,
-    "cancelled": cancelled,
     "review_texts": review_texts,
     "vectors": vectors,
     "signals": signals,

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from plcp.data import calendar
 from plcp.data.calendar import CALENDAR
 from plcp.data.history import Window, cut_history
-from plcp.data.lifecycle import Levels, event_times
+from plcp.data.lifecycle import Levels
 from plcp.data.nested import expand
 from plcp.data.shards import Shard, first_sale
 from plcp.data.siblings import season_of
@@ -47,7 +47,7 @@ def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarr
     arrays = {
         "history": history,
         "future": np.concatenate([planned(shard, rows, starts, spec), signals[:, spec.history_weeks :]], 2),
-        **calendar_arrays(shard, starts, spec),
+        **calendar_arrays(shard, origins, starts, spec),
         "age": age.astype(np.float32),
         "numeric": numeric(shard, rows, origins, statics["list_price"], history),
         "hashed": statics["hashed"],
@@ -71,14 +71,16 @@ def planned(shard: Shard, rows: np.ndarray, starts: np.ndarray, spec: Spec) -> n
     return out
 
 
-def calendar_arrays(shard: Shard, starts: np.ndarray, spec: Spec) -> Arrays:
-    """calendar_history (b, history_weeks, K) and calendar_future (b, horizon, K); a future week is not known to be shut."""
+def calendar_arrays(shard: Shard, origins: np.ndarray, starts: np.ndarray, spec: Spec) -> Arrays:
+    """calendar_history (b, history_weeks, K) and calendar_future (b, horizon, K); no week from the origin on is known to be shut."""
     line = shard.timeline
     before, after = spec.history_weeks, max(line.weeks, int(starts.max(initial=0))) + spec.horizon
     table = calendar.table(line.first_week, before, after, spec.country, line.closed)
-    ahead = windows(table, starts + before, spec.horizon)
+    past, ahead = windows(table, starts, before), windows(table, starts + before, spec.horizon)
+    known = starts[:, None] + np.arange(-before, 0) < origins[:, None]
+    past[:, :, CALENDAR.index("closed")] *= known
     ahead[:, :, CALENDAR.index("closed")] = 0
-    return {"calendar_history": windows(table, starts, before), "calendar_future": ahead}
+    return {"calendar_history": past, "calendar_future": ahead}
 
 
 def windows(table: np.ndarray, first: np.ndarray, rows: int) -> np.ndarray:
@@ -174,29 +176,25 @@ def images(shard: Shard, at: np.ndarray) -> Arrays:
     return {"images": photos, "image": (inverse - int(len(used) > 0 and used[0] < 0)).astype(np.int64)}
 
 
-def targets(shard: Shard, rows: np.ndarray, starts: np.ndarray, spec: Spec, until: int | None = None) -> Arrays:
-    """What came of b cases, as known at week `until` (the end of the data unless given).
+def targets(shard: Shard, levels: Levels, rows: np.ndarray, starts: np.ndarray, spec: Spec) -> Arrays:
+    """What came of b cases, as known after the weeks in `levels`, which holds those of the shard's rows.
 
     units (b, horizon), NaN where unobserved or shut; censored (b, horizon), demand was at least the units sold;
     event_time, event_seen (b, 3) for peak, decline and end; stage (b,), -1 unknown; new_peak (b,), NaN unknown; weight (b,).
     """
-    until = shard.timeline.weeks if until is None else until
     week = starts[:, None] + np.arange(spec.horizon)
-    seen = (week < until) & ~np.isin(week, shard.timeline.closed)
+    seen = (week < levels.units.shape[1]) & ~np.isin(week, shard.timeline.closed)
     at = np.clip(week, 0, shard.timeline.weeks - 1)
     units = np.where(seen, shard.units[rows[:, None], at], np.nan).astype(np.float32)
     stock = shard.channels.get("in_stock")
     censored = seen & (stock[rows[:, None], at] < 1) if stock is not None else np.zeros_like(seen)
-    used, inverse = np.unique(rows, return_inverse=True)
-    observed = shard.units[used, :until]
-    time, known = event_times(observed, inverse, starts)
-    levels = Levels(observed)
+    time, known = levels.event_times(rows, starts)
     return {
         "units": units,
         "censored": censored,
         "event_time": time.astype(np.float32),
         "event_seen": known,
-        "stage": levels.stage(inverse, starts),
-        "new_peak": levels.new_peak(inverse, starts),
+        "stage": levels.stage(rows, starts),
+        "new_peak": levels.new_peak(rows, starts),
         "weight": np.ones(len(rows), np.float32),
     }

@@ -1,6 +1,7 @@
 """Events and stages of a life, from its weekly curve. All with censoring: not yet seen is not never."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -56,20 +57,8 @@ def life(units: np.ndarray) -> Life:
     return Life(first, last, peak, decline, last + 1, decline_seen | end_seen, decline_seen, end_seen)
 
 
-def event_times(units: np.ndarray, rows: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weeks from each case's start to peak, decline and end: (b, 3), and whether each was seen: (b, 3).
-
-    Where an event was not seen, the time is the last one known to be free of it: it comes later than that.
-    """
-    found = life(units)
-    time = np.stack([found.peak, found.decline, found.end], 1)
-    seen = np.stack([found.peak_seen, found.decline_seen, found.end_seen], 1)
-    free = np.stack([found.peak - 1, found.decline, found.last], 1)  # not seen: known to be free up to here
-    return np.where(seen, time, free)[rows] - starts[:, None], seen[rows]
-
-
 class Levels:
-    """Smoothed levels of n products as they stood at any week, without smoothing anew for each."""
+    """Smoothed levels and events of n products as they stood at any week, without smoothing anew for each."""
 
     def __init__(self, units: np.ndarray):
         self.units = units
@@ -77,6 +66,23 @@ class Levels:
         self.level = smooth(units)
         self.highest = np.maximum.accumulate(self.level, 1)
         self.sold_from = np.where((units > 0).any(1), (units > 0).argmax(1), units.shape[1])
+
+    @cached_property
+    def events(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weeks of peak, decline and end, (n, 3), and whether each was seen, (n, 3)."""
+        found = life(self.units)
+        time = np.stack([found.peak, found.decline, found.end], 1)
+        seen = np.stack([found.peak_seen, found.decline_seen, found.end_seen], 1)
+        free = np.stack([found.peak - 1, found.decline, found.last], 1)  # not seen: known to be free up to here
+        return np.where(seen, time, free), seen
+
+    def event_times(self, rows: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weeks from each case's start to peak, decline and end: (b, 3), and whether each was seen: (b, 3).
+
+        Where an event was not seen, the time is the last one known to be free of it: it comes later than that.
+        """
+        time, seen = self.events
+        return time[rows] - starts[:, None], seen[rows]
 
     def tail(self, rows: np.ndarray, until: np.ndarray) -> np.ndarray:
         """Levels of the last two weeks before `until`, whose windows end there. (b, 2)."""

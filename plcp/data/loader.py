@@ -12,7 +12,7 @@ from pydantic import Field
 
 from plcp.base import Config, DataError
 from plcp.data.features import Arrays, inputs, targets
-from plcp.data.lifecycle import LAUNCH_SEEN
+from plcp.data.lifecycle import LAUNCH_SEEN, Levels
 from plcp.data.prepared import Prepared
 from plcp.data.shards import Shard
 from plcp.data.spec import Spec
@@ -177,20 +177,21 @@ class CaseLoader:
             shard = Shard(pl.concat([s.frame for s in shards]), self.prepared.timeline, self.prepared.shop)
             cases = self._list(window, shard.units)
             parts = np.array_split(np.arange(len(cases)), self._batches(len(cases))) if len(cases) else []
+            until = self.prepared.weeks - (self.config.validation_weeks if self.split == "train" else 0)
+            levels = Levels(shard.units[:, :until])
             at_once = max(1, PIECE // self.config.batch_size)
             for first in range(min(skip, len(parts)), len(parts), at_once):
-                yield partial(self._cut, shard, cases, parts[first : first + at_once])
+                yield partial(self._cut, shard, levels, cases, parts[first : first + at_once])
             skip = max(skip - len(parts), 0)
 
-    def _cut(self, shard: Shard, cases: Cases, parts: list[np.ndarray]) -> list[Arrays]:
+    def _cut(self, shard: Shard, levels: Levels, cases: Cases, parts: list[np.ndarray]) -> list[Arrays]:
         """This worker's share of some batches."""
         shares = [part[self.rank :: self.world_size] for part in parts]
         empty = [not len(share) for share in shares]
         shares = [part[:1] if none else share for part, share, none in zip(parts, shares, empty, strict=True)]
         own = cases.take(np.concatenate(shares))
         arrays = inputs(shard, own.row, own.origin, own.start, self.spec)
-        until = self.prepared.weeks - (self.config.validation_weeks if self.split == "train" else 0)
-        arrays |= targets(shard, own.row, own.start, self.spec, until)
+        arrays |= targets(shard, levels, own.row, own.start, self.spec)
         skus = shard.frame["sku_id"].gather(own.row)
         edges = np.cumsum([0, *(len(share) for share in shares)])
         batches = []

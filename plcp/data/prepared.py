@@ -26,12 +26,12 @@ from plcp.data.shards import Shard
 from plcp.data.shop import FILE, Shop
 from plcp.data.shop_builder import ShopBuilder
 from plcp.data.signals import Signals, weekly_signals
-from plcp.data.spill import filled, spill
+from plcp.data.spill import spill
 from plcp.data.timeline import Timeline
 from plcp.folders import replacing
 from plcp.tables import PRODUCTS, SALES
 
-FORMAT, MANIFEST = 4, "manifest.json"
+FORMAT, MANIFEST = 5, "manifest.json"
 BUILDERS = 2  # parts built at a time; Polars uses every core for each, numpy one
 
 
@@ -39,6 +39,7 @@ class PrepareConfig(Config):
     """How a dataset becomes shards."""
 
     skus_per_shard: int = Field(4096, ge=1, description="SKUs in one shard file")
+    max_weeks: int = Field(520, ge=26, description="weeks kept, the last ones; a single misdated sale would stretch all to its own")
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,10 @@ def made_from(folder: Path) -> str | None:
 def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, progress: Callable[[int, int], None]) -> None:
     """Split the tables by SKU, then build and write the parts, some at a time."""
     (folder / "shards").mkdir()
-    timeline = panel.timeline_of(dataset.tables["sales"], dataset.origin)
-    present = present_in(dataset.tables["sales"], dataset.sales_by_date["date"])
+    timeline = panel.timeline_of(dataset.sales_by_date, dataset.origin, config.max_weeks)
     skus = dataset.tables["products"].select(pl.col("sku_id").n_unique()).collect(engine="streaming").item()
     tables, signals, names = split_signals(dataset, timeline)
+    tables["sales"] = panel.sales_rows(tables["sales"], timeline, present_in(tables["sales"], dataset.sales_by_date["date"]))
     aside = folder / "aside"  # what of the products is wanted together, or by others
     aside.mkdir()
     if baskets := "baskets" in tables:
@@ -167,7 +168,7 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
     shop, lock, infos, sold = ShopBuilder(timeline.weeks), Lock(), [], []
 
     def write_part(index: int) -> ShardInfo:
-        frame = build(parts[index], timeline, present)
+        frame = build(parts[index], timeline)
         path = folder / "shards" / f"part-{index:05d}.parquet"
         write_shard(frame, path)
         shard = Shard(frame, timeline, Shop.none())
@@ -191,8 +192,9 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
 
 
 def present_in(sales: pl.LazyFrame, dates: pl.Series) -> list[str]:
-    """What panel.weekly_sales can make of a sales table: its columns that hold anything, and order lines where it is finer than weeks."""
-    return [*filled(sales), *(panel.LINES if panel.finer_than_weeks(dates) else ())]
+    """What panel.sales_rows can take of a sales table: its columns that hold anything, and order lines where it is finer than weeks."""
+    held = sales.select(pl.all().is_not_null().any()).collect(engine="streaming").row(0, named=True)
+    return [*(name for name in held if held[name]), *(panel.LINES if panel.finer_than_weeks(dates) else ())]
 
 
 def split_signals(dataset: Dataset, timeline: Timeline) -> tuple[dict[str, pl.LazyFrame], Signals, list[str]]:
@@ -232,7 +234,8 @@ def write_manifest(
 def shard_of(tables: dict[str, pl.LazyFrame], timeline: Timeline, shop: Shop) -> Shard:
     """Contract tables held in memory as one shard, SKUs ascending: what `prepare` would write, on a given axis."""
     present = present_in(tables["sales"], tables["sales"].select("date").collect()["date"])
-    return Shard(build(tables, timeline, present), timeline, shop)
+    rows = panel.sales_rows(tables["sales"], timeline, present)
+    return Shard(build({**tables, "sales": rows}, timeline), timeline, shop)
 
 
 def announced(launches: pl.DataFrame, prepared: Prepared) -> Shard:

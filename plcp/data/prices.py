@@ -46,7 +46,8 @@ class PriceBuilder:
         if self.count is None:
             self.count = np.zeros((POOLS, self.weeks, BINS), np.uint32)
         place = np.log(price[row, week].astype(np.float64) / LOWEST) / np.log(HIGHEST / LOWEST) * BINS
-        np.add.at(self.count, (pool[row], week, np.clip(place, 0, BINS - 1).astype(np.int64)), 1)
+        cell = (pool[row] * self.weeks + week) * BINS + np.clip(place, 0, BINS - 1).astype(np.int64)
+        np.add.at(self.count.reshape(-1), cell, np.ones(len(cell), np.uint32))
 
     def done(self) -> CategoryPrices:
         if self.count is None:

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from plcp.data.panel import CHANNELS, LINES
-from plcp.data.timeline import Timeline
+from plcp.data.panel import CHANNELS
 
 # the fields of each list column's entries
 LISTS: dict[str, dict[str, pl.DataType]] = {
@@ -34,22 +33,16 @@ def channel_type(name: str, weeks: int) -> pl.DataType:
     return pl.Array(pl.Float64() if name == "units" else pl.Float32(), weeks)
 
 
-COUNTED = ("units", *LINES, "reviews", "rating_sum")  # channels in which no row means none, not unknown
-
-
-def shard_frame(skus: pl.Series, weekly: pl.DataFrame, lists: dict[str, pl.DataFrame], timeline: Timeline) -> pl.DataFrame:
+def shard_frame(skus: pl.Series, channels: dict[str, np.ndarray], lists: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """Rows of a shard, in the order of `skus`.
 
-    weekly: row (place in `skus`), week (index) and channels, any order; lists: for each of LISTS, row and the fields of its
-    struct, in the order they are to stand.
+    channels: weekly arrays (skus, weeks); lists: for each of LISTS, row (place in `skus`) and the fields of its struct, in the order
+    they are to stand.
     """
-    place = weekly["row"].to_numpy().astype(np.int64) * timeline.weeks + weekly["week"].to_numpy()
     columns = [skus.rename("sku_id")]
-    for name in [c for c in CHANNELS if c in weekly.columns]:
-        empty = 0 if name in COUNTED else np.nan
-        dense = np.full(len(skus) * timeline.weeks, empty, np.float64 if name == "units" else np.float32)
-        dense[place] = np.nan_to_num(weekly[name].to_numpy(), nan=empty)
-        columns.append(pl.Series(name, dense.reshape(len(skus), timeline.weeks), dtype=channel_type(name, timeline.weeks)))
+    for name in [c for c in CHANNELS if c in channels]:
+        kind = np.float64 if name == "units" else np.float32
+        columns.append(pl.Series(name, channels[name].astype(kind, copy=False), dtype=channel_type(name, channels[name].shape[1])))
     frame = pl.DataFrame(columns).with_row_index("row")
     for name, fields in LISTS.items():
         entry = pl.struct(list(fields)).cast(pl.Struct(fields)).alias(name)

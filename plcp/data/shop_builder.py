@@ -7,7 +7,7 @@ from plcp.data.neighbours import Neighbours
 from plcp.data.prices import PriceBuilder
 from plcp.data.shards import Shard, first_sale
 from plcp.data.shop import Shop
-from plcp.data.siblings import PoolBuilder, season_of
+from plcp.data.siblings import PoolBuilder, WeeksOfLife, season_of
 from plcp.data.signals import Signals
 
 
@@ -28,8 +28,9 @@ class ShopBuilder:
         known = version >= 0
         pool[known], words[known] = shard.pool[version[known]], shard.words[version[known]]
         launch = np.where(np.isnan(first), np.nan, shard.launch(first, version))
-        self.pools.add(units, launch, first, pool, season_of(pool, launch, shard.timeline))
-        self.titles.add(units, launch, first, words)
+        lives = WeeksOfLife.of(units, launch, first)
+        self.pools.add(lives, season_of(pool, launch, shard.timeline))
+        self.titles.add(lives, launch, first, words)
         if "price" in shard.channels:
             sold_by_then = np.arange(units.shape[1]) >= first[:, None]  # never where nothing was sold
             self.prices.add(np.where(sold_by_then, shard.channels["price"], np.nan), pool)

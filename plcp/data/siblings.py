@@ -21,7 +21,10 @@ def season_of(pool: np.ndarray, launch: np.ndarray, timeline: Timeline) -> np.nd
 
 @dataclass(frozen=True)
 class Pools:
-    """Sums of log1p units and counts of products, (ALL_POOLS, AGES, weeks + 1): at index o, what was seen before origin o."""
+    """Sums of log1p units and counts of products, (ALL_POOLS, weeks + 1, AGES): at index o, what was seen before origin o.
+
+    Ages lie side by side, as forecasts read them.
+    """
 
     total: np.ndarray
     count: np.ndarray
@@ -29,7 +32,7 @@ class Pools:
     @staticmethod
     def none() -> "Pools":
         """Nothing seen."""
-        return Pools(np.zeros((ALL_POOLS, AGES, 1), np.float32), np.zeros((ALL_POOLS, AGES, 1), np.float32))
+        return Pools(np.zeros((ALL_POOLS, 1, AGES), np.float32), np.zeros((ALL_POOLS, 1, AGES), np.float32))
 
     def mean(self, pool: np.ndarray, age: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """Mean log1p units at each age as known at the origin; NaN where none was seen.
@@ -38,42 +41,57 @@ class Pools:
         """
         inside = (age >= 0) & (age < AGES)
         at = np.where(inside, age, 0).astype(np.int64)
-        week = np.clip(origins, 0, self.total.shape[2] - 1)[:, None]
-        count = self.count[pool[:, None], at, week]
-        mean = self.total[pool[:, None], at, week] / np.maximum(count, 1)
+        week = np.clip(origins, 0, self.total.shape[1] - 1)[:, None]
+        count = self.count[pool[:, None], week, at]
+        mean = self.total[pool[:, None], week, at] / np.maximum(count, 1)
         return np.where(inside & (count > 0), mean, np.nan).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class WeeksOfLife:
+    """The first weeks of life of launched products, an entry each: row, age, the first origin that may use it, log1p units.
+
+    Values are multiples of STEP.
+    """
+
+    row: np.ndarray
+    age: np.ndarray
+    known: np.ndarray
+    value: np.ndarray
+
+    @staticmethod
+    def of(units: np.ndarray, launch: np.ndarray, first: np.ndarray) -> "WeeksOfLife":
+        """units (n, weeks) as first known; launch and first sale (n,) week indices or NaN.
+
+        The empty weeks between a launch and the first sale count from the first sale on: before it nobody knew that it would come.
+        """
+        row = np.flatnonzero(launch >= 0)
+        week = launch[row].astype(np.int64)[:, None] + np.arange(AGES)
+        case, age = np.nonzero(week < units.shape[1])
+        row, at = row[case], week[case, age]
+        known = np.maximum(at, first[row].astype(np.int64)) + 1
+        return WeeksOfLife(row, age, known, np.round(np.log1p(units[row, at]) / STEP) * STEP)
 
 
 class PoolBuilder:
     """Adds products to the pools, shard by shard."""
 
     def __init__(self, weeks: int):
-        self.total = np.zeros((ALL_POOLS, AGES, weeks + 1))
-        self.count = np.zeros((ALL_POOLS, AGES, weeks + 1))
+        # by category and quarter of launch alone: all others are sums of these
+        self.total, self.count = np.zeros((2, POOLS * QUARTERS, weeks + 1, AGES))
 
-    def add(self, units: np.ndarray, launch: np.ndarray, first: np.ndarray, pool: np.ndarray, season: np.ndarray) -> None:
-        """Arguments as weeks_of_life; pool and season (n,)."""
-        row, age, known, value = weeks_of_life(units, launch, first, AGES)
-        own, same_season = pool[row], season[row]
-        for place, use in ((np.zeros_like(own), own >= 0), (own, own > 0), (same_season, own >= 0)):
-            np.add.at(self.total, (place[use], age[use], known[use]), value[use])
-            np.add.at(self.count, (place[use], age[use], known[use]), 1)
+    def add(self, lives: WeeksOfLife, season: np.ndarray) -> None:
+        """season (n,), as season_of."""
+        place = ((season[lives.row] - POOLS) * self.total.shape[1] + lives.known) * AGES + lives.age
+        np.add.at(self.total.reshape(-1), place, lives.value)
+        np.add.at(self.count.reshape(-1), place, np.ones(len(place)))
 
     def done(self) -> Pools:
-        return Pools(np.cumsum(self.total, 2).astype(np.float32), np.cumsum(self.count, 2).astype(np.float32))
+        return Pools(*(with_wider(np.cumsum(x, 1)).astype(np.float32) for x in (self.total, self.count)))
 
 
-def weeks_of_life(
-    units: np.ndarray, launch: np.ndarray, first: np.ndarray, ages: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The first weeks of life of launched products, one entry each: row, age, the first origin that may use it, log1p units.
-
-    units (n, weeks) as first known; launch and first sale (n,) week indices or NaN. The empty weeks between a launch and the first
-    sale count from the first sale on: before it nobody knew that it would come. Values are multiples of STEP.
-    """
-    row = np.flatnonzero(launch >= 0)
-    week = launch[row].astype(np.int64)[:, None] + np.arange(ages)
-    case, age = np.nonzero(week < units.shape[1])
-    row, at = row[case], week[case, age]
-    known = np.maximum(at, first[row].astype(np.int64)) + 1
-    return row, age, known, np.round(np.log1p(units[row, at]) / STEP) * STEP
+def with_wider(seasons: np.ndarray) -> np.ndarray:
+    """From sums by category and quarter, (POOLS × QUARTERS, …), to ALL_POOLS of them: all products, each category, then those."""
+    categories = seasons.reshape(POOLS, QUARTERS, *seasons.shape[1:]).sum(1)
+    categories[0] = categories.sum(0)
+    return np.concatenate([categories, seasons])

@@ -5,6 +5,7 @@ Vectors are rounded through float16 whether they come from the cache or not, so 
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,13 @@ from plcp.model.preprocess import Preprocessor
 from plcp.model.towers import Tower
 
 BATCH = 256  # items through a tower at once
+KEYS = 1 << 16  # of the texts met last are kept: cases of one product come again and again
 KEY_BYTES = 16  # of a SHA-256: no two of 10^12 items collide
+
+
+@lru_cache(KEYS)
+def text_key(text: str) -> bytes:
+    return content_key(text)
 
 
 def content_key(item: str | bytes) -> bytes:
@@ -108,7 +115,7 @@ class TowerEncoder:
     ) -> Tensor | None:
         if tower is None:
             return None
-        keys = [content_key(item) for item in items]
+        keys = [text_key(item) if isinstance(item, str) else content_key(item) for item in items]
         cache = self.caches.get(kind)
         found = cache.get(keys) if cache else {}
         # the shortest first: a batch is padded to its longest; the order and so the result depend on nothing but the items

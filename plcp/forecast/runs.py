@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -98,8 +98,9 @@ class Run:
             while True:
                 lock = held.enter_context(path.open("w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                    break  # or the one waited for has removed the file, and a third may hold a new one
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                        break  # or the one waited for has removed the file, and a third may hold a new one
             try:
                 yield
             finally:

@@ -67,7 +67,8 @@ class Preprocessor:
         """
         batch: dict[str, Tensor] = {}
         if self.tokenizer is not None:
-            batch["tokens"], batch["token_mask"] = tokenize(self.tokenizer, list(texts) or [""], self.max_tokens)
+            empty = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.int64)
+            batch["tokens"], batch["token_mask"] = tokenize(self.tokenizer, list(texts), self.max_tokens) if texts else empty
         if self.image is not None:
             names = owners if owners is not None else [f"image {i}" for i in range(len(images))]
             found = [to_pixels(data, name, **self.image) for data, name in zip(images, names, strict=True)]

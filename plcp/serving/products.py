@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 
 from plcp.base import DataError
-from plcp.data.panel import LINES
+from plcp.data.panel import REVIEWED
 from plcp.data.prepared import Prepared, shard_of
-from plcp.data.shard_rows import COUNTED, channel_type
+from plcp.data.shard_rows import channel_type
 from plcp.data.shards import Shard
 from plcp.model.preprocess import open_image
 from plcp.serving.problems import FieldError, invalid
@@ -77,9 +77,7 @@ def like_prepared(frame: pl.DataFrame, prepared: Prepared) -> pl.DataFrame:
     """The channels the prepared data has, and no others: the model knows those. A history by weeks does not say what single orders were."""
     weeks = prepared.weeks
     missing = [
-        pl.Series(
-            name, np.full((len(frame), weeks), 0.0 if name in COUNTED and name not in LINES else np.nan), dtype=channel_type(name, weeks)
-        )
+        pl.Series(name, np.full((len(frame), weeks), 0.0 if name in REVIEWED else np.nan), dtype=channel_type(name, weeks))
         for name in prepared.channels
         if name not in frame.columns
     ]

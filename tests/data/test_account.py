@@ -12,7 +12,7 @@ from plcp.data import account as accounts
 from plcp.data.account import BEFORE, CUT_SHORT, PANEL, TAKEN_BACK, UNKNOWN
 from plcp.data.asof import cut
 from plcp.data.contract import Dataset
-from plcp.data.prepared import Prepared, prepare
+from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from tests.conftest import FIRST_WEEK
 
 
@@ -68,3 +68,13 @@ def test_units_lost_on_the_way_are_a_fault_that_stops_prepare(dataset: Dataset, 
 
 def test_net_units_are_exact_where_floats_are_not() -> None:
     assert accounts.net_units(np.full((10, 10), 0.1)) == 100_000
+
+
+def test_a_single_sale_of_long_ago_does_not_stretch_the_weeks_and_is_counted(dataset: Dataset, tmp_path: Path) -> None:
+    sales = dataset.tables["sales"].collect().select("sku_id", "date", "units", "cancelled_at")
+    stray = pl.DataFrame({"sku_id": ["a"], "date": [dt.date(1987, 3, 2)], "units": [2.0], "cancelled_at": [None]}, schema=sales.schema)
+    whole = Dataset.of({"products": pl.DataFrame({"sku_id": ["a"], "title": ["thing"]}), "sales": pl.concat([stray, sales])})
+    prepared = prepare(whole, tmp_path / "p")
+    assert prepared.weeks == PrepareConfig().max_weeks
+    assert entries(prepared)[BEFORE] == (1, 2.0)
+    assert entries(prepared)[PANEL] == (22, 52.5)

@@ -3,6 +3,7 @@ import polars as pl
 import pytest
 
 from plcp.data.alike import TITLE_WORDS, TitlePoolBuilder, TitlePools, title_words
+from plcp.data.siblings import WeeksOfLife
 
 TITLES = pl.Series(["RED MUG", "Red mug!", "blue mug", "blue lamp", None, "", "Кружка 杯子 x 12"])
 
@@ -21,7 +22,8 @@ def test_words_are_those_of_any_script_whatever_their_case() -> None:
 def pools(units: np.ndarray, launch: np.ndarray, titles: pl.Series) -> TitlePools:
     builder = TitlePoolBuilder(units.shape[1])
     for part in np.array_split(np.arange(len(units)), 2):
-        builder.add(units[part], launch[part], launch[part], title_words(titles)[part])
+        lives = WeeksOfLife.of(units[part], launch[part], launch[part])
+        builder.add(lives, launch[part], launch[part], title_words(titles)[part])
     return builder.done()
 
 

@@ -8,6 +8,7 @@ import pytest
 from plcp.data import asof
 from plcp.data.contract import Dataset
 from plcp.data.features import NUMERIC, Arrays, inputs, targets
+from plcp.data.lifecycle import Levels
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.data.shards import Shard, first_sale
 from plcp.data.spec import CHANNELS, CORE, FUTURE, Spec
@@ -67,7 +68,7 @@ def test_inputs_of_the_cut_data_equal_those_of_all_data_at_the_origin_bit_for_bi
     assert_same(ours, cases_at(whole, origin, spec))
 
 
-@pytest.mark.parametrize("week", [13, 50])
+@pytest.mark.parametrize("week", [13, 30, 50])
 def test_inputs_of_products_announced_for_later_know_nothing_of_the_weeks_before_their_launch(week: int, tmp_path: Path) -> None:
     dataset, origin = Dataset.of(little_shop()), FIRST_WEEK + dt.timedelta(weeks=week)
     whole, cut = prepare(dataset, tmp_path / "whole"), prepare(asof.cut(dataset, origin), tmp_path / "cut")
@@ -145,7 +146,7 @@ def test_a_week_missing_in_a_plan_is_unknown_and_the_others_stay(tmp_path: Path)
 def test_a_stock_out_censors_and_a_week_not_yet_observed_has_no_target(tmp_path: Path) -> None:
     shard = small_shard(tmp_path)
     rows, start = np.arange(len(shard)), np.full(len(shard), 64)
-    found = targets(shard, rows, start, SPEC)
+    found = targets(shard, Levels(shard.units), rows, start, SPEC)
     assert np.isnan(found["units"][:, 6:]).all()
     assert not np.isnan(found["units"][:, :6]).any()
     assert found["censored"].any()
@@ -164,7 +165,7 @@ def test_every_channel_is_there_and_says_something(tmp_path: Path) -> None:
     assert dict(zip(spec.history, spread > 0, strict=True)) == dict.fromkeys(spec.history, True)
     softened = history[:, :, CHANNELS.index("outlier")] > 0
     assert 0 < softened.sum() < 60
-    assert targets(shard, rows, origin - 40, SPEC)["units"].max() > 500  # targets are as they came
+    assert targets(shard, Levels(shard.units), rows, origin - 40, SPEC)["units"].max() > 500  # targets are as they came
 
 
 def test_a_shop_without_optional_data_has_the_core_channels_alone(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from plcp.data import lifecycle
-from plcp.data.lifecycle import DECLINE, ENDED, HINDSIGHT, MATURITY, Levels, event_times, life, smooth
+from plcp.data.lifecycle import DECLINE, ENDED, HINDSIGHT, MATURITY, Levels, life, smooth
 
 PANELS = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 40)), elements=st.integers(0, 9).map(float))
 
@@ -51,7 +51,7 @@ def test_a_whole_life_shows_its_peak_decline_and_end() -> None:
 
 def test_an_end_is_censored_until_eight_empty_weeks_confirm_it() -> None:
     units = np.array([[0, 0, 5, 5, 5, 5] + [0] * 7, [0, 5, 5, 5, 5] + [0] * 8], float)
-    time, seen = event_times(units, np.array([0, 1]), np.array([6, 5]))
+    time, seen = Levels(units).event_times(np.array([0, 1]), np.array([6, 5]))
     assert seen[:, 2].tolist() == [False, True]
     assert time[:, 2].tolist() == [-1, 0]  # the first is known to be alive up to its last sale, a week before the start
 

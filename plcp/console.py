@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     import polars as pl
+
+UNLIMITED = 10_000  # characters
+LONG_WORD = 30  # characters from which on a word may be broken
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)
@@ -28,14 +32,18 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def show_table(frame: "pl.DataFrame", title: str = "") -> None:
-    """A data frame as a table: numbers to four significant digits, nulls empty."""
+    """A data frame as a table: numbers to four significant digits, nulls empty; no narrower than its words, even on a narrow terminal."""
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-    for name, kind in frame.schema.items():
-        number = kind.is_numeric()
-        table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for column in frame:
+        words = [word for value in (column.name, *column) for word in _cell(value).split()]
+        least = min(max(map(len, words), default=0), LONG_WORD)
+        table.add_column(column.name, justify="right" if column.dtype.is_numeric() else "left", overflow="fold", min_width=least)
     for row in frame.iter_rows():
         table.add_row(*(Text(_cell(value)) for value in row))
-    console.print(table)
+    needed = Measurement.get(console, console.options.update(width=UNLIMITED), table).minimum
+    if needed > console.width:
+        table.width = needed
+    console.print(table, crop=False)
 
 
 def _cell(value: object) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from plcp.evaluation.cases import END_WEEKS, SAMPLE
 from plcp.evaluation.metrics import (
+    THRESHOLD,
     Metrics,
     concordance,
     curve_metrics,
@@ -79,7 +80,7 @@ class Ends:
         """concordance, the earlier ends being those of the higher mean probability; over the ends seen, date_mae, the weeks between end
         and forecast median, and dated, the share whose median lies within END_WEEKS (for others their last week counts)."""
         error = np.abs(median_week(self.probability, END_WEEKS) - self.time)[self.seen]
-        dated = (self.probability[self.seen, -1] >= 0.5).sum()
+        dated = (self.probability[self.seen, -1] >= THRESHOLD).sum()
         return {
             "concordance": concordance(self.time, self.seen, self.probability.mean(1)),
             "date_mae": ratio(error.sum(), len(error)),

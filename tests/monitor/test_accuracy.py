@@ -21,7 +21,7 @@ def test_every_measure_is_that_of_the_evaluation(tmp_path: Path) -> None:
     table = accuracy(new, tmp_path / "scores", MonitorConfig())
     rows = curve.join(shop["sales"].filter(pl.col("in_stock") == 1), left_on=["sku_id", "week"], right_on=["sku_id", "date"])
     actual, quantiles = rows["units"].to_numpy()[:, None], rows.select(QUANTILES).to_numpy()[:, None]
-    expected = curve_metrics(actual, quantiles, rows["mean"].to_numpy()[:, None])
+    expected = curve_metrics(actual, quantiles, rows["mean"].to_numpy()[:, None], np.full(len(rows), np.nan))
     whole = table.row(by_predicate=pl.col("group") == "all", named=True)
     assert whole["cases"] == len(rows) < SKUS * NEW  # stock-outs are left out, and weeks still to come
     for name in ("wape", "bias", "calibration_gap"):

@@ -73,7 +73,6 @@ class Neural:
             "loss": MQLoss(quantiles=list(LEVELS)),
             "input_size": self.config.input_weeks,
             "max_steps": self.config.steps,
-            "val_check_steps": self.config.steps,
             "learning_rate": self.config.learning_rate,
             "num_lr_decays": 3,
             "batch_size": PRODUCTS_PER_BATCH,

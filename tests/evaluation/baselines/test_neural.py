@@ -18,6 +18,8 @@ from plcp.evaluation.contestant import rows_of
 from plcp.evaluation.scoring import score
 from tests.evaluation.conftest import HORIZON, LAUNCH_HORIZON, week
 
+pytestmark = pytest.mark.filterwarnings("ignore:val_check_steps")  # nothing is validated
+
 
 def quick(name: str, steps: int = 3) -> Neural:
     kind = TFTConfig if name == "tft" else NeuralConfig

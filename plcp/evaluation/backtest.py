@@ -30,11 +30,13 @@ from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.evaluation.baselines.curve_clusters import CurveClusters
 from plcp.evaluation.baselines.kaplan_meier import KaplanMeier
 from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig
+from plcp.evaluation.baselines.lstm import LSTM, LSTMConfig
 from plcp.evaluation.baselines.neighbours import Neighbours, NeighboursByEmbedding
 from plcp.evaluation.baselines.neural import Neural, NeuralConfig, TFTConfig
 from plcp.evaluation.baselines.recent import Recent
 from plcp.evaluation.baselines.seasonal_naive import SeasonalNaive
 from plcp.evaluation.baselines.stats import SAMPLED, Statistical
+from plcp.evaluation.baselines.text import Text, TextConfig
 from plcp.evaluation.cases import Cases, Truth, Window, windows
 from plcp.evaluation.contestant import Contestant, Forecasts
 from plcp.evaluation.judged import IN_SAMPLE
@@ -68,6 +70,8 @@ class BacktestConfig(Config):
     lightgbm: LightGBMConfig = Field(default_factory=lambda: LightGBMConfig.model_validate({}))
     nhits: NeuralConfig = Field(default_factory=NeuralConfig)
     tft: TFTConfig = Field(default_factory=TFTConfig)
+    lstm: LSTMConfig = Field(default_factory=lambda: LSTMConfig.model_validate({}))
+    text: TextConfig = Field(default_factory=lambda: TextConfig.model_validate({}))
 
 
 CONTESTANTS: dict[str, Callable[[BacktestConfig], Contestant]] = {
@@ -75,6 +79,8 @@ CONTESTANTS: dict[str, Callable[[BacktestConfig], Contestant]] = {
     "recent": lambda config: Recent(),
     "seasonal_naive": lambda config: SeasonalNaive(),
     "lightgbm": lambda config: LightGBM(config.lightgbm),
+    "lstm": lambda config: LSTM(config.lstm),
+    "text": lambda config: Text(config.text),
     "neighbours": lambda config: Neighbours(),
     "neighbours_embedding": lambda config: NeighboursByEmbedding(),
     "kaplan_meier": lambda config: KaplanMeier(),

@@ -15,14 +15,17 @@ from plcp.evaluation.baselines.kaplan_meier import KaplanMeier
 from plcp.evaluation.baselines.lag_features import LagFeatures
 from plcp.evaluation.baselines.launch_features import Launches, LaunchFeatures
 from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig
+from plcp.evaluation.baselines.lstm import LSTM, LSTMConfig
 from plcp.evaluation.baselines.neighbours import Neighbours, NeighboursByEmbedding
 from plcp.evaluation.baselines.recent import Recent
 from plcp.evaluation.baselines.seasonal_naive import SeasonalNaive, seasonal_curves
+from plcp.evaluation.baselines.text import Text, TextConfig
 from plcp.evaluation.baselines.titles import title_vectors
 from plcp.evaluation.baselines.trees import TreeConfig
 from plcp.evaluation.cases import Cases, Truth, Window
 from plcp.evaluation.contestant import Contestant, rows_of
 from plcp.evaluation.scoring import score
+from plcp.model.towers import TextTowerConfig
 from plcp.tables import QUANTILES
 from tests.evaluation.conftest import HORIZON, LAUNCH_HORIZON, week
 
@@ -31,6 +34,8 @@ CONTESTANTS: list[Contestant] = [
     Recent(),
     SeasonalNaive(),
     LightGBM(LightGBMConfig(curves=QUICK, classes=QUICK, launches=QUICK, rows=4000)),
+    LSTM(LSTMConfig(steps=4, batch=32)),
+    Text(TextConfig(tower=TextTowerConfig(source="tiny", vocabulary=300, width=16))),
     Neighbours(),
     NeighboursByEmbedding(),
     KaplanMeier(),

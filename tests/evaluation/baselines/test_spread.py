@@ -15,7 +15,9 @@ def test_each_group_has_the_quantiles_of_its_own_errors_and_small_ones_those_of_
     np.testing.assert_allclose(found[2], np.quantile(units, np.arange(1, 10) / 10), rtol=0.02)
 
 
-def test_the_mean_of_a_log_normal_demand_is_not_its_middle() -> None:
+def test_a_mean_is_raised_by_what_its_group_sold_above_the_forecast() -> None:
     units = np.random.default_rng(0).lognormal(3, 1, (4000, 1))
-    forecast, group = np.full((4000, 1), np.exp(3.0)), np.zeros(4000)
-    np.testing.assert_allclose(LogSpread.of(units, forecast, group).mean(forecast[:1], group[:1]), units.mean(), rtol=0.05)
+    units[2000:] = 7
+    forecast, group = np.full((4000, 1), np.exp(3.0)), np.arange(4000) // 2000
+    found = LogSpread.of(units, forecast, group).mean(forecast[[0, 2000]], np.array([0, 1]))
+    np.testing.assert_allclose(found[:, 0], [units[:2000].mean(), 7])

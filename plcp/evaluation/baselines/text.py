@@ -4,6 +4,8 @@ As by J. Devlin et al. (2019), BERT, https://arxiv.org/abs/1810.04805: a pretrai
 tasks. Of the encoder only the last layers learn: two processors take too long for all of them. From the text come quantiles of the weekly
 units of products in life (the same for every week: a text has no date), of each of a launch's first weeks, probabilities of events, and
 the stage. What no past product teaches, being too few, starts from the shares and quantiles of all, and stays near them.
+
+One epoch gave in-life wql 0.896 and launch wql 0.815 on the benchmark's first dev origin; more were not tried.
 """
 
 from dataclasses import dataclass, replace

@@ -5,9 +5,10 @@ lives are scaled to one level, clustered and averaged, a curve is fitted to each
 products are clustered by k-means on what is known at their launch. Products whose launch was not seen, events
 and stages are as in `recent`.
 
-Chosen on the benchmark's first dev origin, before mean lives and levels were found in turn; in-life and launch wql of Bass: 1 cluster 0.622 and 0.811, 4 clusters
-0.623 and 0.800, 8 clusters 0.623 and 0.800, 16 clusters 0.638 and 0.824; with levels from 8 weeks instead of 13 0.619; with the spread by
-cluster instead of by velocity 0.627; with the first week of the data taken for the launch of what was sold in it 0.649.
+Chosen on the benchmark's first dev origin, before mean lives and levels were found in turn; in-life and launch wql of Bass: 1 cluster 0.622
+and 0.811, 4 clusters 0.623 and 0.800, 8 clusters 0.623 and 0.800, 16 clusters 0.638 and 0.824; with levels from 8 weeks instead of 13
+0.619; with the spread by cluster instead of by velocity 0.627; with the first week of the data taken for the launch of what was sold in
+it 0.649.
 """
 
 from dataclasses import dataclass, replace

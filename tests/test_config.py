@@ -49,7 +49,7 @@ def test_a_misspelt_section_is_refused_at_once() -> None:
 
 
 def test_an_unknown_option_near_to_none_lists_what_there_is() -> None:
-    with pytest.raises(ConfigError, match=r"unknown option prepare\.xyz: there are: skus_per_shard"):
+    with pytest.raises(ConfigError, match=r"unknown option prepare\.xyz: there are: max_weeks, skus_per_shard"):
         _ = config.load(overrides=["prepare.xyz=1"]).prepare
 
 

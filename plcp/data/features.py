@@ -20,7 +20,8 @@ from plcp.data.signals import standardised
 from plcp.data.spec import FUTURE, Spec
 
 NUMERIC = ("list_price", "last_price", "rating", "reviews", "weeks_seen")
-POOL = ("shop", "category", "season", "title")
+POOL = ("shop", "category", "season", "title", "recent")
+HALF_A_YEAR = 26  # weeks: what was launched in this season and seen before them was launched in an earlier year
 
 Arrays = dict[str, Any]
 
@@ -29,7 +30,7 @@ def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarr
     """Inputs of b cases: arrays by name (last axes: Spec.history and the constants above), texts and images with indices into them.
 
     history (b, weeks, channels), NaN where unknown, shut or not yet on sale; future (b, horizon, 2) as planned;
-    calendar_history, calendar_future; age (b,) weeks since launch, NaN where not visible; numeric, hashed; pool (b, horizon, 2)
+    calendar_history, calendar_future; age (b,) weeks since launch, NaN where not visible; numeric, hashed; pool (b, horizon, len(POOL))
     mean log1p units of siblings at the age of each week; text, image (b,) int64, -1 where missing.
     """
     units = shard.units_as_of(rows, origins)
@@ -151,8 +152,9 @@ def pooled(shard: Shard, statics: Arrays, starts: np.ndarray, age: np.ndarray, o
     ages, pool, pools = age[:, None] + np.arange(spec.horizon), statics["pool"], shard.shop.pools
     shop = pools.mean(np.zeros(len(ages), np.int64), ages, origins)
     own = np.where(pool[:, None] > 0, pools.mean(pool, ages, origins), np.nan)
-    season = pools.mean(season_of(pool, starts - age, shard.timeline), ages, origins)
-    return np.stack([shop, own, season, shard.shop.titles.mean(statics["words"], ages, origins)], 2).astype(np.float32)
+    season = pools.mean(season_of(pool, starts - age, shard.timeline), ages, origins - HALF_A_YEAR)
+    recent = pools.recent(ages, origins)
+    return np.stack([shop, own, season, shard.shop.titles.mean(statics["words"], ages, origins), recent], 2).astype(np.float32)
 
 
 def texts(shard: Shard, version: np.ndarray, review: np.ndarray) -> Arrays:

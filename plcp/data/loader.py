@@ -31,6 +31,8 @@ class LoaderConfig(Config):
     min_history: int = Field(8, ge=1, description="weeks of data before an origin")
     validation_weeks: int = Field(12, ge=4, description="last weeks, kept for validation")
     launch_gap: int = Field(8, ge=1, description="a launch is forecast up to this many weeks ahead")
+    # few, and each seen from several weeks: at their full weight they would soon be known by heart
+    launch_weight: float = Field(0.3, gt=0, le=1, description="of a launch, beside a product in life")
     window_shards: int = Field(4, ge=1, description="shards held in memory and shuffled together")
 
 
@@ -41,12 +43,13 @@ class Cases:
     row: np.ndarray
     origin: np.ndarray
     start: np.ndarray
+    launch: np.ndarray
 
     def __len__(self) -> int:
         return len(self.row)
 
     def take(self, index: np.ndarray) -> "Cases":
-        return Cases(self.row[index], self.origin[index], self.start[index])
+        return Cases(self.row[index], self.origin[index], self.start[index], self.launch[index])
 
 
 def list_cases(units: np.ndarray, config: LoaderConfig, split: Split, rng: np.random.Generator) -> Cases:
@@ -69,7 +72,10 @@ def list_cases(units: np.ndarray, config: LoaderConfig, split: Split, rng: np.ra
     gap = rng.integers(0, config.launch_gap, len(launched))
     # in validation nothing after the boundary is known
     origin = np.full(len(launched), until) if split == "validation" else np.maximum(first[launched] - gap, 1)
-    return Cases(np.concatenate([row, launched]), np.concatenate([starts[at], origin]), np.concatenate([starts[at], first[launched]]))
+    launch = np.repeat([False, True], [len(row), len(launched)])
+    return Cases(
+        np.concatenate([row, launched]), np.concatenate([starts[at], origin]), np.concatenate([starts[at], first[launched]]), launch
+    )
 
 
 def sample(row: np.ndarray, at: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -192,6 +198,7 @@ class CaseLoader:
         own = cases.take(np.concatenate(shares))
         arrays = inputs(shard, own.row, own.origin, own.start, self.spec)
         arrays |= targets(shard, levels, own.row, own.start, self.spec)
+        arrays["weight"] = np.where(own.launch, self.config.launch_weight, 1).astype(np.float32)
         skus = shard.frame["sku_id"].gather(own.row)
         edges = np.cumsum([0, *(len(share) for share in shares)])
         batches = []

@@ -1,6 +1,7 @@
 """Siblings pooled by age: what products of the same shop, category or launch season sold at each age, known before an origin."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from plcp.data.timeline import Timeline
 AGES = 52  # weeks of life that are pooled
 STEP = 2.0**-16  # values are multiples of this: their sums are exact in whatever order products are added
 QUARTERS = 4
+RECENT = 13  # weeks in which the youngest siblings were seen
 ALL_POOLS = POOLS * (1 + QUARTERS)  # by category, then by category and quarter of launch
 
 
@@ -39,12 +41,32 @@ class Pools:
 
         pool (b,), age (b, h) weeks or NaN, origins (b,) week indices → (b, h) float32.
         """
-        inside = (age >= 0) & (age < AGES)
-        at = np.where(inside, age, 0).astype(np.int64)
-        week = np.clip(origins, 0, self.total.shape[1] - 1)[:, None]
-        count = self.count[pool[:, None], week, at]
-        mean = self.total[pool[:, None], week, at] / np.maximum(count, 1)
-        return np.where(inside & (count > 0), mean, np.nan).astype(np.float32)
+        return at_ages(self._means, pool, age, origins)
+
+    def recent(self, age: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """As `mean`, of all products as seen in the last RECENT weeks before each origin."""
+        return at_ages(self._recent, np.zeros(len(age), np.int64), age, origins)
+
+    @cached_property
+    def _means(self) -> np.ndarray:
+        return ratio(self.total, self.count)
+
+    @cached_property
+    def _recent(self) -> np.ndarray:
+        before = np.maximum(np.arange(self.total.shape[1]) - RECENT, 0)
+        return ratio(*(x[:1] - x[:1, before] for x in (self.total, self.count)))
+
+
+def ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """float32; NaN of nothing."""
+    return np.divide(total, count, out=np.full(total.shape, np.nan, np.float32), where=count > 0)
+
+
+def at_ages(means: np.ndarray, pool: np.ndarray, age: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """means (pools, weeks + 1, AGES) of each pool (b,) as known at its origin (b,), at ages (b, h); NaN beyond them."""
+    inside = (age >= 0) & (age < AGES)
+    place = (pool * means.shape[1] + np.clip(origins, 0, means.shape[1] - 1))[:, None] * AGES + np.where(inside, age, 0).astype(np.int64)
+    return np.where(inside, means.reshape(-1)[place], np.float32(np.nan))
 
 
 @dataclass(frozen=True)

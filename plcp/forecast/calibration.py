@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from plcp.forecast.launches import PastLaunches
 from plcp.tables import LEVELS, STAGES
 
 AGE_EDGES = (12, 52)  # weeks; an invisible launch counts as old
@@ -42,15 +43,21 @@ class Calibration:
     """What is laid on a model's answers.
 
     shift: corrections (age rows, velocity columns, 9), in widths of a forecast's own 10–90% interval in log1p units.
-    stage_share: mean probability of each stage, (5,).
+    stage_share: mean probability of each stage, (5,). launches: what forecasts of launches are shrunk towards, before they are corrected.
     """
 
     shift: np.ndarray
     stage_share: np.ndarray = field(default_factory=lambda: np.full(len(STAGES), 1 / len(STAGES)))
+    launches: PastLaunches = field(default_factory=PastLaunches.none)
 
     @staticmethod
     def identity() -> "Calibration":
         return Calibration(np.zeros((LAUNCH + 1, len(VELOCITY_EDGES) + 1, len(LEVELS))))
+
+    def curve(self, quantiles: np.ndarray, mean: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean."""
+        quantiles, mean = self.launches.shrink(quantiles, mean, np.isnan(velocity))
+        return self.apply(quantiles, age, velocity), mean
 
     def apply(self, quantiles: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """quantiles (n, h, 9) log1p → the same, corrected, never crossing, never negative. age, velocity (n,)."""
@@ -63,8 +70,9 @@ class Calibration:
         return (probability / self.stage_share**BALANCE).argmax(1)
 
     def to_dict(self) -> dict[str, Any]:
-        named = {"stage_share": dict(zip(STAGES, self.stage_share.round(6).tolist(), strict=True))}
-        return {"age_edges": AGE_EDGES, "velocity_edges": VELOCITY_EDGES, "levels": LEVELS, "shift": self.shift.round(6).tolist(), **named}
+        share = dict(zip(STAGES, self.stage_share.round(6).tolist(), strict=True))
+        own = {"shift": self.shift.round(6).tolist(), "stage_share": share, "launches": self.launches.to_dict()}
+        return {"age_edges": AGE_EDGES, "velocity_edges": VELOCITY_EDGES, "levels": LEVELS, **own}
 
     @staticmethod
     def from_dict(content: dict[str, Any]) -> "Calibration":
@@ -72,7 +80,8 @@ class Calibration:
         shift = np.asarray(content["shift"], np.float64)
         if shift.shape != Calibration.identity().shift.shape:
             raise ValueError(f"shift has shape {shift.shape}, expected {Calibration.identity().shift.shape}")
-        return Calibration(shift, np.array([content["stage_share"][stage] for stage in STAGES], np.float64))
+        share = np.array([content["stage_share"][stage] for stage in STAGES], np.float64)
+        return Calibration(shift, share, PastLaunches.from_dict(content["launches"]))
 
 
 def width(quantiles: np.ndarray) -> np.ndarray:

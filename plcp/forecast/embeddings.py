@@ -5,7 +5,7 @@ Vectors are rounded through float16 whether they come from the cache or not, so 
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,48 +33,71 @@ def content_key(item: str | bytes) -> bytes:
 
 
 class TowerCache:
-    """Vectors of one tower in Parquet files below `folder`, kept apart by the tower's digest.
+    """Vectors of one tower, and in Parquet files below `folder`, where there is one, kept apart by the tower's digest.
 
     Any number of processes may write to it: each adds files of its own, named by what they hold, written aside and renamed.
     """
 
-    def __init__(self, folder: Path, digest: str) -> None:
-        self.folder = folder / digest
+    def __init__(self, folder: Path | None = None, digest: str = "") -> None:
+        self.folder = folder / digest if folder else None
         self._read: set[str] = set()
-        self._vectors: dict[bytes, np.ndarray] = {}
+        self._row: dict[bytes, int] = {}
+        self._vectors = np.zeros((0, 0), np.float16)  # a row each, and room for more
 
-    def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """float16 vectors of those keys that are held."""
-        if any(key not in self._vectors for key in keys):
-            self._load()
-        return {key: self._vectors[key] for key in keys if key in self._vectors}
+    def find(self, keys: Sequence[bytes]) -> np.ndarray:
+        """Rows of the keys for `take`, (n,); -1 for what is not held."""
+        rows = self._rows(keys)
+        if self.folder and (rows < 0).any():
+            self._load(self.folder)
+            rows = self._rows(keys)
+        return rows
 
-    def put(self, vectors: dict[bytes, np.ndarray]) -> None:
-        """Add float16 vectors (all of one width)."""
-        if not vectors:
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """float16 vectors, (n, width)."""
+        return self._vectors[rows]
+
+    def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        """Add float16 vectors (n, width), all of one width."""
+        if not keys:
             return
-        self._vectors |= vectors
-        keys = sorted(vectors)
-        name = f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}.parquet"
+        self._hold(keys, vectors)
+        if self.folder is None:
+            return
+        name = f"{hashlib.sha256(b''.join(sorted(keys))).hexdigest()[:32]}.parquet"
         self._read.add(name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        values = np.stack([vectors[key] for key in keys])
-        frame = pl.DataFrame({"key": pl.Series(keys, dtype=pl.Binary), "vector": [row.tobytes() for row in values]})
+        frame = pl.DataFrame({"key": pl.Series(keys, dtype=pl.Binary), "vector": [row.tobytes() for row in vectors]}).sort("key")
         aside = self.folder / f".{name}.{id(self)}.writing"
         frame.write_parquet(aside)
         aside.replace(self.folder / name)
 
-    def _load(self) -> None:
+    def _rows(self, keys: Sequence[bytes]) -> np.ndarray:
+        return np.fromiter((self._row.get(key, -1) for key in keys), np.int64, len(keys))
+
+    def _hold(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        """Takes the vectors in; room doubles when it is out, so that many small additions cost no more than a large one."""
+        count = len(self._row)
+        if count + len(keys) > len(self._vectors):
+            room = np.empty((2 * (count + len(keys)), vectors.shape[1]), np.float16)
+            if count:
+                room[:count] = self._vectors[:count]
+            self._vectors = room
+        new = [i for i, key in enumerate(keys) if key not in self._row]
+        self._vectors[count : count + len(new)] = vectors[new]
+        self._row.update((keys[i], count + place) for place, i in enumerate(new))
+
+    def _load(self, folder: Path) -> None:
         """Take in files that came since; one that cannot be read is no loss, its vectors are made anew."""
-        for path in sorted(self.folder.glob("*.parquet")):
+        for path in sorted(folder.glob("*.parquet")):
             if path.name not in self._read:
                 self._read.add(path.name)
                 try:
                     frame = pl.read_parquet(path)
-                except (OSError, pl.exceptions.PolarsError):
+                    vectors = np.frombuffer(b"".join(frame["vector"].to_list()), np.float16).reshape(len(frame), -1)
+                except (OSError, ValueError, pl.exceptions.PolarsError):
                     path.unlink(missing_ok=True)
                     continue
-                self._vectors.update((k, np.frombuffer(v, np.float16)) for k, v in frame.iter_rows())
+                self._hold(frame["key"].to_list(), vectors)
 
 
 class TowerEncoder:
@@ -115,23 +138,25 @@ class TowerEncoder:
     ) -> Tensor | None:
         if tower is None:
             return None
-        keys = [text_key(item) if isinstance(item, str) else content_key(item) for item in items]
-        cache = self.caches.get(kind)
-        found = cache.get(keys) if cache else {}
-        # the shortest first: a batch is padded to its longest; the order and so the result depend on nothing but the items
-        missing = sorted({k: item for k, item in zip(keys, items, strict=True) if k not in found}.items(), key=lambda e: (len(e[1]), e[0]))
-        made: dict[bytes, np.ndarray] = {}
-        for start in range(0, len(missing), BATCH):
-            part = missing[start : start + BATCH]
-            with torch.inference_mode():
-                vectors = forward(tower, [item for _, item in part]).float().cpu().numpy().astype(np.float16)
-            made.update(zip((key for key, _ in part), vectors, strict=True))
-        if cache:
-            cache.put(made)
-        found |= made
         if not items:
             return torch.zeros(0, tower.width, device=self._device)
-        return torch.from_numpy(np.stack([found[key] for key in keys]).astype(np.float32)).to(self._device)
+        keys = [text_key(item) if isinstance(item, str) else content_key(item) for item in items]
+        cache = self.caches.get(kind) or TowerCache()
+        rows = cache.find(keys)
+        if (rows < 0).any():
+            self._make({keys[i]: items[i] for i in np.flatnonzero(rows < 0).tolist()}, cache, partial(forward, tower))
+            rows = cache.find(keys)
+        return torch.from_numpy(cache.take(rows).astype(np.float32)).to(self._device)
+
+    def _make(self, items: dict[bytes, Any], cache: TowerCache, forward: Callable[[Sequence[Any]], Tensor]) -> None:
+        """Vectors of new items. The shortest go first: a batch is padded to its longest; the order and so the result depend on nothing but
+        the items."""
+        missing = sorted(items.items(), key=lambda entry: (len(entry[1]), entry[0]))
+        made = []
+        for start in range(0, len(missing), BATCH):
+            with torch.inference_mode():
+                made.append(forward([item for _, item in missing[start : start + BATCH]]).float().cpu().numpy().astype(np.float16))
+        cache.put([key for key, _ in missing], np.concatenate(made))
 
 
 def tower_digest(tower: Tower, preprocessor: Preprocessor) -> str:

@@ -104,12 +104,13 @@ class Forecaster:
         units = cases["history"][:, :, 0]
         unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
         velocity = calibration.velocity(units)
-        quantiles = self.artifact.calibration.apply(out["quantiles"].astype(np.float64), cases["age"], velocity)
+        curve = out["quantiles"].astype(np.float64), out["mean"].astype(np.float64)
+        quantiles, mean = self.artifact.calibration.curve(*curve, cases["age"], velocity)
         out["hazard"][unseen, :, 0] = NEVER_HAPPENED
         stage = torch.softmax(torch.from_numpy(out["stage"]).double(), -1).numpy()
         stage[unseen] = np.eye(len(STAGES))[0]  # what is not yet on sale is being introduced
         return Forecast(
-            curve=curve_table(sku_id, origin, starts, cases["age"], np.expm1(quantiles), out["mean"]),
+            curve=curve_table(sku_id, origin, starts, cases["age"], np.expm1(quantiles), mean),
             events=event_table(sku_id, origin, starts, out["hazard"]),
             stage=stage_table(sku_id, origin, stage, self.artifact.calibration.stage(stage)),
             embedding=embedding_table(sku_id, out["embedding"]),

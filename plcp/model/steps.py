@@ -11,7 +11,12 @@ PLANNED_PRICE, PLANNED_PROMO = 0, 1  # columns of `future`; signals follow
 def step_features(batch: dict[str, Tensor], values: Tensor, known: Tensor, scale: Scale) -> Tensor:
     """Features of each week ahead, (batch, horizon, step_width) float32, all of order one."""
     future, horizon = batch["future"], batch["future"].shape[1]
-    parts = [batch["calendar_future"], last_years(values, known, horizon), planned(future, batch["history"][..., PRICE])]
+    # of a product never sold the calendar would only say when last year's launches came
+    parts = [
+        batch["calendar_future"] * scale.known[:, None, None],
+        last_years(values, known, horizon),
+        planned(future, batch["history"][..., PRICE]),
+    ]
     signals = future[..., PLANNED_PROMO + 1 :]
     parts += [torch.nan_to_num(signals), torch.isfinite(signals).to(values.dtype)]
     pool = batch["pool"]

@@ -1,6 +1,7 @@
 """A run as an artifact: plain weights, the best ones or those of its refit, calibrated by the best ones on the weeks held back."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import FEATURES, Artifact, ArtifactConfig
 from plcp.forecast.calibration import Calibration
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
+from plcp.forecast.launches import PastLaunches
 from plcp.model.model import InputWidths, LifeCycleModel
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint
@@ -70,6 +72,8 @@ def calibrate(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> Ca
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in ("units", "age")}
     velocity = np.concatenate([calibration.velocity(batch["history"][:, :, 0]) for batch in batches])
     outputs = [forecaster.outputs(batch, batch["sku_id"], broken_photos="missing") for batch in batches]  # photos as in training
-    quantiles, logits = (np.concatenate([out[name] for out in outputs]) for name in ("quantiles", "stage"))
+    quantiles, mean, logits = (np.concatenate([out[name] for out in outputs]) for name in ("quantiles", "mean", "stage"))
     stage = torch.softmax(torch.from_numpy(logits).double(), -1).numpy()
-    return calibration.fit(quantiles, columns["units"], columns["age"], velocity, stage)
+    launches = PastLaunches.of(run.data, spec.horizon)
+    shrunk, _ = launches.shrink(quantiles, mean, np.isnan(velocity))
+    return replace(calibration.fit(shrunk, columns["units"], columns["age"], velocity, stage), launches=launches)

@@ -60,10 +60,12 @@ def test_the_order_of_items_and_their_company_do_not_matter(parts: tuple[LifeCyc
 
 def test_two_writers_leave_a_cache_that_both_can_read(tmp_path: Path) -> None:
     one, other = TowerCache(tmp_path, "d"), TowerCache(tmp_path, "d")
-    one.put({b"a": np.ones(4, np.float16)})
-    other.put({b"b": np.zeros(4, np.float16)})
-    assert one.get([b"a", b"b", b"c"]).keys() == {b"a", b"b"}
-    assert TowerCache(tmp_path, "another").get([b"a"]) == {}
+    one.put([b"a"], np.ones((1, 4), np.float16))
+    other.put([b"b", b"a"], np.array([[0] * 4, [1] * 4], np.float16))
+    rows = one.find([b"b", b"a", b"c", b"b"])
+    assert rows[2] == -1
+    assert one.take(rows[[0, 1, 3]]).tolist() == [[0] * 4, [1] * 4, [0] * 4]
+    assert TowerCache(tmp_path, "another").find([b"a"]).tolist() == [-1]
 
 
 def test_a_damaged_cache_file_is_made_anew(parts: tuple[LifeCycleModel, Preprocessor], tmp_path: Path) -> None:

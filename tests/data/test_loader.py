@@ -88,6 +88,8 @@ def test_a_launch_case_knows_no_sale_of_its_own(prepared: Prepared) -> None:
         launches += int(blank.sum())
         assert (batch["age"][blank] == 0).all()
         assert (batch["text"][blank] >= 0).all()
+        assert set(batch["weight"][blank]) <= {np.float32(CONFIG.launch_weight)}
+        assert (batch["weight"][~blank] == 1).mean() > 0.9  # not quite all: a first sale may be taken back after the origin
     assert launches >= 10
 
 

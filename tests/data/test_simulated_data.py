@@ -39,7 +39,7 @@ def whole(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Prepare
     return prepare(dataset, tmp_path_factory.mktemp("simulated") / "whole", PrepareConfig(skus_per_shard=130))
 
 
-@pytest.mark.parametrize("week", [40, 69])
+@pytest.mark.parametrize("week", [60, 69])  # in the second year: siblings of the same season were launched a year before
 def test_inputs_of_the_cut_shop_equal_those_of_all_its_data_at_the_origin_bit_for_bit(
     week: int, dataset: Dataset, whole: Prepared, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ WEEKS, LAUNCHES = 40, 60
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """An old product, and launches that sell 8 units in their first week, 4 in the second, then 2; half of them come in the last week but one."""
+    """An old product, and launches that sell 8 units in their first week, 4 in the second, then 2; half come in the last week but one."""
     rows = [("old", week, 100.0) for week in range(WEEKS)]
     for k in range(LAUNCHES):
         first = 12 if k % 2 else WEEKS - 2

@@ -34,8 +34,8 @@ def test_pandas_and_plcp_make_the_same_panel_and_pools(tmp_path: Path) -> None:
 
     pools = pl.read_parquet(tmp_path / "pandas" / "pools.parquet")
     whole = pools.filter(pl.col("category") == "")
-    assert whole["count"].sum() == ours.shop.pools.count[0, :, -1].sum()
-    assert np.isclose(float(whole["sum"].sum()), ours.shop.pools.total[0, :, -1].sum(), rtol=1e-4)
+    assert whole["count"].sum() == ours.shop.pools.count[0, -1].sum()
+    assert np.isclose(float(whole["sum"].sum()), ours.shop.pools.total[0, -1].sum(), rtol=1e-4)
 
     manifest = json.loads((tmp_path / "pandas" / "manifest.json").read_text())
     assert (manifest["first_week"], manifest["weeks"], manifest["closed"]) == (ours.first_week.isoformat(), ours.weeks, [32])

@@ -15,6 +15,7 @@ from plcp.base import DataError
 from plcp.data.timeline import WEEK, Timeline, monday
 
 UNIT, MONEY = 10_000, 1_000_000
+SAFE = 2.0**62  # half of what an integer holds, as the floats that watch over it are rounded
 SUMMED = ("page_views", "ad_spend", "returns")
 AVERAGED = ("promo", "in_stock")
 LINES = ("lines", "largest")  # rows of sales, and the most units in one: many small orders promise more than a single large one
@@ -30,7 +31,9 @@ def timeline_of(sales_by_date: pl.DataFrame, origin: dt.date | None, max_weeks: 
     """
     days = sales_by_date.filter(pl.col("units") > 0)["date"].sort()
     if days.is_empty():
-        raise DataError("sales: no valid row, so there is nothing to prepare; see the quarantine for what was refused")
+        raise DataError(
+            "sales: no valid row with units above zero, so there is nothing to prepare; see the quarantine for what was refused"
+        )
     if origin:
         if monday(days[0]) >= monday(origin):
             raise DataError(f"sales: no week lies before the origin {origin}; the data begins on {days[0]}")
@@ -63,18 +66,29 @@ class Cells:
     """Where the rows of a table lie in a panel of n SKUs × weeks: `place` (rows,) counts its cells row by row."""
 
     place: np.ndarray
-    shape: tuple[int, int]
+    skus: pl.Series
+    weeks: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.skus), self.weeks
 
     @staticmethod
     def of(rows: pl.DataFrame, skus: pl.Series, timeline: Timeline) -> "Cells":
         """rows: sku_id, all of them in `skus`, and week (index)."""
         row = rows["sku_id"].cast(pl.Enum(skus)).to_physical()
-        return Cells(row.to_numpy().astype(np.int64) * timeline.weeks + rows["week"].to_numpy(), (len(skus), timeline.weeks))
+        return Cells(row.to_numpy().astype(np.int64) * timeline.weeks + rows["week"].to_numpy(), skus, timeline.weeks)
 
     def sums(self, values: pl.Series) -> np.ndarray:
-        """Sums of whole numbers, (n, weeks) int64; nulls count nothing."""
+        """Sums of whole numbers, 0 or more, (n, weeks) int64; nulls count nothing. Raises DataError where one is larger than an integer."""
+        whole = values.fill_null(0).to_numpy()
+        if float(whole.max(initial=0)) * len(whole) > SAFE:
+            about = np.bincount(self.place, whole)
+            if about.max() > SAFE:
+                sku = self.skus[int(about.argmax()) // self.weeks]
+                raise DataError(f"SKU {sku}: {values.name} of one week too large to be added up: is a unit of money or of goods mistaken?")
         total = np.zeros(self.shape, np.int64)
-        np.add.at(total.reshape(-1), self.place, values.fill_null(0).to_numpy())
+        np.add.at(total.reshape(-1), self.place, whole)
         return total
 
     @cached_property
@@ -84,7 +98,7 @@ class Cells:
 
     def counts(self, there: pl.Series) -> np.ndarray:
         """How many of the rows that are true fall into each cell, (n, weeks)."""
-        return self.rows if there.all() else Cells(self.place[there.to_numpy()], self.shape).rows
+        return self.rows if there.all() else Cells(self.place[there.to_numpy()], self.skus, self.weeks).rows
 
     def most(self, values: pl.Series) -> np.ndarray:
         """The largest value of each cell, (n, weeks), 0 or more."""

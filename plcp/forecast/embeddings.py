@@ -82,9 +82,9 @@ class TowerCache:
             if count:
                 room[:count] = self._vectors[:count]
             self._vectors = room
-        new = [i for i, key in enumerate(keys) if key not in self._row]
-        self._vectors[count : count + len(new)] = vectors[new]
-        self._row.update((keys[i], count + place) for place, i in enumerate(new))
+        new = {key: i for i, key in enumerate(keys) if key not in self._row}
+        self._vectors[count : count + len(new)] = vectors[[*new.values()]]
+        self._row.update((key, count + place) for place, key in enumerate(new))
 
     def _load(self, folder: Path) -> None:
         """Take in files that came since; one that cannot be read is no loss, its vectors are made anew."""

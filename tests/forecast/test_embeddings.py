@@ -99,3 +99,10 @@ def test_photos_are_encoded_and_a_broken_one_is_named(parts: tuple[LifeCycleMode
 def test_a_key_is_the_content() -> None:
     assert content_key("é") == content_key("é".encode())
     assert len(content_key("")) == 16
+
+
+def test_a_vector_given_twice_takes_no_other_ones_place() -> None:
+    cache = TowerCache()
+    cache.put([b"a", b"a"], np.ones((2, 1), np.float16))
+    cache.put([b"b"], np.zeros((1, 1), np.float16))
+    assert cache.take(cache.find([b"a", b"b"])).tolist() == [[1], [0]]

@@ -8,6 +8,7 @@ import pytest
 from typer.main import get_command
 
 from plcp import cli, config
+from plcp.evaluation.backtest import CONTESTANTS
 from plcp.tables import CONTRACT
 
 ROOT = Path(__file__).parents[2]
@@ -48,3 +49,10 @@ def test_the_data_page_names_every_column_and_which_are_required() -> None:
 def test_the_operations_page_names_every_section_of_the_configuration() -> None:
     page = (ROOT / "docs/operations.md").read_text()
     assert re.findall(r"^\| (\w+) \| `", page, re.MULTILINE) == list(config.SECTIONS)
+
+
+def test_the_tutorial_names_every_model_of_the_backtest() -> None:
+    page = (ROOT / "docs/tutorial.md").read_text()
+    table = page[page.index("| `--models` |") :].split("\n\n")[0]
+    named = [name.strip() for row in table.splitlines()[2:] for name in row.split("|")[1].split(",")]
+    assert sorted(named) == sorted(CONTESTANTS)

@@ -12,11 +12,9 @@ PANELS = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 40)), el
 
 @given(PANELS)
 def test_smoothing_is_a_centred_mean_over_the_weeks_that_exist(units: np.ndarray) -> None:
-    weight = np.convolve(np.ones(units.shape[1]), np.ones(5), "same") if units.shape[1] >= 5 else None
     for row, level in zip(units, smooth(units), strict=True):
         expected = [row[max(0, w - 2) : w + 3].mean() for w in range(len(row))]
         assert np.allclose(level, expected)
-    assert weight is None or weight.max() == 5
 
 
 @given(PANELS, st.integers(0, 40))

@@ -1,8 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 
+from plcp.data.alike import TITLE_WORDS
+from plcp.data.features import POOL, pooled
 from plcp.data.hashing import POOLS
+from plcp.data.shards import Shard
+from plcp.data.shop import Shop
 from plcp.data.siblings import AGES, QUARTERS, RECENT, PoolBuilder, Pools, WeeksOfLife, season_of
+from plcp.data.spec import Spec
 from plcp.data.timeline import Timeline
 from tests.conftest import FIRST_WEEK
 
@@ -66,3 +74,17 @@ def test_beyond_the_ages_the_data_and_what_is_visible_nothing_is_known() -> None
 def test_a_season_is_a_quarter_of_the_year_of_each_category() -> None:
     weeks = np.array([0.0, 12.0, 13.0, 26.0, 39.0, 52.0])  # Mondays from 3 January on
     assert (season_of(np.array([2] * 6), weeks, LINE) - POOLS - 2 * QUARTERS).tolist() == [0, 0, 1, 2, 3, 0]
+
+
+def test_a_launch_reads_the_season_of_earlier_years_and_the_last_weeks_of_this_one() -> None:
+    launch, units = np.array([6.0, 54.0]), np.zeros((2, WEEKS))
+    units[0, 6:], units[1, 54:] = 20, 2  # both in a first quarter, a year apart
+    builder, pool = PoolBuilder(WEEKS), np.array([1, 1])
+    builder.add(WeeksOfLife.of(units, launch, launch), season_of(pool, launch, LINE))
+    shard = Shard(pl.DataFrame(), LINE, replace(Shop.none(), pools=builder.done()))
+    start, origin = np.array([60]), np.array([58])
+    statics = {"pool": pool[:1], "words": np.zeros((1, TITLE_WORDS), np.int64)}
+    found = np.expm1(pooled(shard, statics, start, np.zeros(1), origin, Spec(horizon=3))[0])
+    assert found[:, POOL.index("season")] == pytest.approx(20, rel=1e-3)
+    assert found[:, POOL.index("recent")] == pytest.approx(2, rel=1e-3)
+    assert found[:, POOL.index("category")] == pytest.approx(np.sqrt(21 * 3) - 1, rel=1e-3)

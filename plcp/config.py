@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from plcp.decisions import DecideConfig
     from plcp.evaluation.backtest import BacktestConfig
     from plcp.evaluation.baselines.lightgbm import LightGBMConfig
+    from plcp.evaluation.baselines.lstm import LSTMConfig
     from plcp.evaluation.baselines.neural import NeuralConfig, TFTConfig
+    from plcp.evaluation.baselines.text import TextConfig
     from plcp.forecast.catalog import CatalogConfig
     from plcp.monitor.config import MonitorConfig
     from plcp.serving.app import ServingConfig
@@ -90,12 +92,25 @@ class Settings:
 
         return self._section("tft", TFTConfig)
 
+    @cached_property
+    def lstm(self) -> "LSTMConfig":
+        from plcp.evaluation.baselines.lstm import LSTMConfig
+
+        return self._section("lstm", LSTMConfig)
+
+    @cached_property
+    def text(self) -> "TextConfig":
+        from plcp.evaluation.baselines.text import TextConfig
+
+        return self._section("text", TextConfig)
+
     @property
     def backtest(self) -> "BacktestConfig":
         """A backtest prepares and trains as the commands do."""
         from plcp.evaluation.backtest import BacktestConfig
 
-        return BacktestConfig(prepare=self.prepare, train=self.train, lightgbm=self.lightgbm, nhits=self.nhits, tft=self.tft)
+        peers = {"lightgbm": self.lightgbm, "nhits": self.nhits, "tft": self.tft, "lstm": self.lstm, "text": self.text}
+        return BacktestConfig(prepare=self.prepare, train=self.train, **peers)
 
     @cached_property
     def score(self) -> "CatalogConfig":

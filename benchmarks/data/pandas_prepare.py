@@ -37,7 +37,10 @@ def prepare(data: Path, out: Path, skus_per_shard: int = 4096) -> None:
     skus = np.union1d(products["sku_id"].astype(str), sales["sku_id"].cat.categories.to_numpy(str))
     channels = dense(weekly(sales), skus, weeks)
     products = products.assign(sku_id=products["sku_id"].astype(str)).set_index("sku_id").reindex(skus)
-    pools(channels["units"], late, products, skus, first_week).to_parquet(out / "pools.parquet")
+    told = (channels["units"].sum(0) > 0) & ~(channels["in_stock"] < 1) if "in_stock" in channels else channels["units"].sum(0) > 0
+    pools(channels["units"], np.broadcast_to(told, channels["units"].shape), late, products, skus, first_week).to_parquet(
+        out / "pools.parquet"
+    )
     write_parts(channels, late, products, skus, out, skus_per_shard)
     closed = np.flatnonzero(channels["units"].sum(0) == 0).tolist()
     first = (EPOCH + pd.Timedelta(weeks=first_week)).date().isoformat()
@@ -173,8 +176,13 @@ def late_cancellations(sales: pd.DataFrame, first_week: int) -> pd.DataFrame:
     return back.groupby(["sku_id", "sold", "known"], as_index=False)["units"].sum()
 
 
-def pools(units: np.ndarray, late: pd.DataFrame, products: pd.DataFrame, skus: np.ndarray, first_week: int) -> pd.DataFrame:
-    """Sums of log1p units and counts of products by category, age and week, as first known; the empty category is the whole shop."""
+def pools(
+    units: np.ndarray, told: np.ndarray, late: pd.DataFrame, products: pd.DataFrame, skus: np.ndarray, first_week: int
+) -> pd.DataFrame:
+    """Sums of log1p units and counts of products by category, age and week, as first known; the empty category is the whole shop.
+
+    `told`: the weeks whose units are the demand.
+    """
     units = units.copy()
     np.add.at(units, (np.searchsorted(skus, late["sku_id"].to_numpy(str)), late["sold"].to_numpy()), late["units"].to_numpy())
     sold = units > 0
@@ -189,6 +197,7 @@ def pools(units: np.ndarray, late: pd.DataFrame, products: pd.DataFrame, skus: n
     at = week[case, age]
     category = products["category"].str.split(" > ").str[0].to_numpy()[row[case]] if "category" in products else ""
     cells = pd.DataFrame({"category": category, "age": age, "week": at, "value": np.log1p(units[row[case], at])})
+    cells = cells[told[row[case], at]]
     both = pd.concat([cells, cells.assign(category="")])
     return both.groupby(["category", "age", "week"])["value"].agg(["sum", "count"]).reset_index()
 

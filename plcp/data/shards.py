@@ -65,6 +65,13 @@ class Shard:
         np.add.at(units, (late.row, late.values["sold"].to_numpy()), late.values["units"].to_numpy())
         return np.round(units, 4)
 
+    @property
+    def told(self) -> np.ndarray:
+        """Weeks whose units are the demand, (rows, weeks): the shop was open, and the product in stock throughout as far as is known."""
+        open_ = ~np.isin(np.arange(self.timeline.weeks), self.timeline.closed)
+        stock = self.channels.get("in_stock")
+        return np.broadcast_to(open_, self.units.shape) if stock is None else open_ & ~(stock < 1)
+
     @cached_property
     def cancelled(self) -> Nested:
         return Nested.of(self.frame["cancelled"])

@@ -28,7 +28,7 @@ class ShopBuilder:
         known = version >= 0
         pool[known], words[known] = shard.pool[version[known]], shard.words[version[known]]
         launch = np.where(np.isnan(first), np.nan, shard.launch(first, version))
-        lives = WeeksOfLife.of(units, launch, first)
+        lives = WeeksOfLife.of(units, shard.told, launch, first)
         self.pools.add(lives, season_of(pool, launch, shard.timeline))
         self.titles.add(lives, launch, first, words)
         if "price" in shard.channels:

@@ -82,8 +82,8 @@ class WeeksOfLife:
     value: np.ndarray
 
     @staticmethod
-    def of(units: np.ndarray, launch: np.ndarray, first: np.ndarray) -> "WeeksOfLife":
-        """units (n, weeks) as first known; launch and first sale (n,) week indices or NaN.
+    def of(units: np.ndarray, told: np.ndarray, launch: np.ndarray, first: np.ndarray) -> "WeeksOfLife":
+        """units (n, weeks) as first known; told (n, weeks), where they are the demand; launch and first sale (n,) week indices or NaN.
 
         The empty weeks between a launch and the first sale count from the first sale on: before it nobody knew that it would come.
         """
@@ -91,6 +91,8 @@ class WeeksOfLife:
         week = launch[row].astype(np.int64)[:, None] + np.arange(AGES)
         case, age = np.nonzero(week < units.shape[1])
         row, at = row[case], week[case, age]
+        use = told[row, at]
+        row, age, at = row[use], age[use], at[use]
         known = np.maximum(at, first[row].astype(np.int64)) + 1
         return WeeksOfLife(row, age, known, np.round(np.log1p(units[row, at]) / STEP) * STEP)
 

@@ -26,7 +26,7 @@ from plcp.base import Config, ConfigError
 from plcp.console import errors
 from plcp.data import asof
 from plcp.data.contract import Dataset
-from plcp.data.prepared import PrepareConfig, Prepared, prepare
+from plcp.data.prepared import FORMAT, PrepareConfig, Prepared, prepare
 from plcp.evaluation.baselines.curve_clusters import CurveClusters
 from plcp.evaluation.baselines.kaplan_meier import KaplanMeier
 from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig
@@ -118,7 +118,7 @@ def backtest(
     """
     config, work = config or BacktestConfig(), Path(out) / ".work"
     contestants = {name: make_contestant(name, config) for name in dict.fromkeys(models)}
-    whole = kept(work / f"whole-{key(dataset.digest, config.prepare)}", dataset, config.prepare)
+    whole = kept(work / f"whole-{key(dataset.digest, config.prepare, FORMAT)}", dataset, config.prepare)
     truth = Truth.of(whole)
     asked = windows(truth.timeline, origins, horizon, launch_horizon, launch_until)
     places = [Place(dataset, truth, window, horizon, launch_horizon, config.prepare, work) for window in asked]
@@ -152,7 +152,7 @@ class Place:
     def folder(self) -> Path:
         """Another one for other data, weeks or options."""
         weeks = (self.window.until, self.horizon, self.launch_horizon)
-        return self.work / f"{self.origin}-{key(self.dataset.digest, weeks, self.config)}"
+        return self.work / f"{self.origin}-{key(self.dataset.digest, weeks, self.config, FORMAT)}"
 
     @cached_property
     def prepared(self) -> Prepared:

@@ -32,11 +32,12 @@ class PastLaunches:
         return PastLaunches(np.zeros((0, len(LEVELS))), np.zeros(0), 0)
 
     @staticmethod
-    def of(prepared: Prepared, weeks: int) -> "PastLaunches":
-        """The first `weeks` of life of all launches whose first sale the data shows, as known at its end."""
+    def of(prepared: Prepared, weeks: int, until: int | None = None) -> "PastLaunches":
+        """The first `weeks` of life of all launches whose first sale the data shows before week `until` (its end, unless given)."""
         parts: list[np.ndarray] = []
+        columns = ["units", *(c for c in prepared.channels if c == "in_stock")]
         for index in range(len(prepared.shards)):
-            parts.append(first_weeks(prepared.read(index, ["units"]), weeks))
+            parts.append(first_weeks(prepared.read(index, columns), weeks, until or prepared.weeks))
             if sum(map(len, parts)) >= LOOKED_AT:
                 break
         units = np.concatenate(parts)
@@ -70,11 +71,11 @@ class PastLaunches:
         return PastLaunches(quantiles, np.asarray(content["mean"], np.float64).reshape(len(quantiles)), int(content["count"]))
 
 
-def first_weeks(shard: Shard, weeks: int) -> np.ndarray:
-    """Units in the first weeks of life of a shard's launches, (launches, weeks); NaN where not yet observed or shut."""
+def first_weeks(shard: Shard, weeks: int, until: int) -> np.ndarray:
+    """Units in the first weeks of life of a shard's launches, (launches, weeks); NaN from week `until` on, and where they are no demand."""
     sold = shard.units > 0
     first = np.where(sold.any(1), sold.argmax(1), -1)
-    rows = np.flatnonzero(first >= LAUNCH_SEEN)
+    rows = np.flatnonzero((first >= LAUNCH_SEEN) & (first < until))
     week = first[rows, None] + np.arange(weeks)
-    known = (week < shard.timeline.weeks) & ~np.isin(week, shard.timeline.closed)
-    return np.where(known, shard.units[rows[:, None], np.minimum(week, shard.timeline.weeks - 1)], np.nan)
+    at = rows[:, None], np.minimum(week, until - 1)
+    return np.where((week < until) & shard.told[at], shard.units[at], np.nan)

@@ -14,6 +14,7 @@ from plcp.tables import EVENTS, LEVELS, STAGES
 MIDDLE = len(LEVELS) // 2  # the median's place
 BIN_WEEKS = 2
 BINS = 27  # bin 0: the event has happened at the start; then 26 bins of BIN_WEEKS, 52 weeks
+ELASTICITY = 2.6  # of demand to its own price, before anything is learned: the mean of 1851 estimates (Bijmolt, van Heerde & Pieters 2005)
 MAX_LOG = 14.0  # no forecast above e^14 units a week
 
 
@@ -23,6 +24,9 @@ class CurveHead(nn.Module):
     The median is the recent location plus the network's shift; the others follow by cumulative positive increments outwards
     (Gasthaus et al. 2019), so no two can cross. With the last layer at zero the forecast is the recent level with a normal
     spread in log1p units, which is where training starts.
+
+    A planned price enters by an elasticity alone, which each step reads off the state and which is never below zero: whatever else is
+    learned, a higher price never sells more.
     """
 
     gaps: Tensor
@@ -38,22 +42,27 @@ class CurveHead(nn.Module):
         self.out = nn.Linear(width, len(LEVELS) + 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        self.elasticity = nn.Linear(width, 1)
+        nn.init.zeros_(self.elasticity.weight)
+        nn.init.constant_(self.elasticity.bias, math.log(math.expm1(ELASTICITY)))
         normal = [NormalDist().inv_cdf(level) for level in LEVELS]
         gaps = [math.log(math.expm1(b - a)) for a, b in itertools.pairwise(normal)]  # softplus gives b - a back
         self.register_buffer("gaps", torch.tensor(gaps), persistent=False)
 
-    def forward(self, context: Tensor, steps: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
-        """context (batch, C), steps (batch, horizon, F) → quantiles (batch, horizon, 9) log1p, mean (batch, horizon) units."""
+    def forward(self, context: Tensor, steps: Tensor, scale: Scale, price: Tensor) -> tuple[Tensor, Tensor]:
+        """context (batch, C), steps (batch, horizon, F), price (batch, horizon), the log of its change → quantiles (batch, horizon, 9)
+        log1p, mean (batch, horizon) units."""
         steps = steps.to(self.steps.weight.dtype)
         state = F.gelu(self.context(context).unsqueeze(1) + self.steps(steps) + self.position[: steps.shape[1]])
         state = self.norm(state + self.dropout(F.gelu(self.hidden(state))))
         raw = self.out(state).float()
-        median = scale.location.unsqueeze(1) + raw[..., MIDDLE]
+        response = -F.softplus(self.elasticity(state).float().squeeze(-1)) * price
+        median = scale.location.unsqueeze(1) + raw[..., MIDDLE] + response
         gaps = F.softplus(torch.cat([raw[..., :MIDDLE], raw[..., MIDDLE + 1 : -1]], -1) + self.gaps) * scale.spread[:, None, None]
         below = median.unsqueeze(-1) - gaps[..., :MIDDLE].flip(-1).cumsum(-1).flip(-1)
         above = median.unsqueeze(-1) + gaps[..., MIDDLE:].cumsum(-1)
         latent = torch.cat([below, median.unsqueeze(-1), above], -1)
-        mean = ((scale.level + LEVEL_FLOOR).log().unsqueeze(1) + raw[..., -1]).clamp(max=MAX_LOG).exp()
+        mean = ((scale.level + LEVEL_FLOOR).log().unsqueeze(1) + raw[..., -1] + response).clamp(max=MAX_LOG).exp()
         return floored(latent), mean
 
 

@@ -16,9 +16,9 @@ from plcp.data.spec import Spec
 from plcp.data.vectors import WIDTH
 from plcp.model.fusion import AttributeToken, Fusion, VectorToken
 from plcp.model.heads import CurveHead, EventHead, StageHead
-from plcp.model.history import UNITS, HistoryEncoder, channels, recent_state, scale, silent
+from plcp.model.history import PRICE, UNITS, HistoryEncoder, channels, recent_state, scale, silent
 from plcp.model.preprocess import Preprocessor
-from plcp.model.steps import step_features
+from plcp.model.steps import planned_price, step_features
 from plcp.model.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -166,6 +166,7 @@ class LifeCycleModel(nn.Module):
             size = scale(values[..., UNITS], known[..., UNITS], batch["pool"].float())
             state = recent_state(values, known, size)
             steps = step_features(batch, values, known, size)
+            price = planned_price(batch["future"].float(), batch["history"][..., PRICE].float())
         summary = self.state(state.to(self.dtype))
         modalities = [summary, self.attributes(torch.cat([batch["numeric"], batch["age"].unsqueeze(1)], 1), batch["hashed"])]
         if self.text is not None:
@@ -179,7 +180,7 @@ class LifeCycleModel(nn.Module):
             modalities.append(self.vector_token(torch.nan_to_num(vector), index))
         joint = self.fusion(modalities, self.history(values, known, batch["calendar_history"], size))
         context = torch.cat([joint, summary], 1)
-        quantiles, mean = self.curve(context, steps, size)
+        quantiles, mean = self.curve(context, steps, size, price)
         stage, new_peak = self.stages(context)
         return {
             "quantiles": quantiles,

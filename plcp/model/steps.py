@@ -1,9 +1,12 @@
-"""What is known of each week to be forecast: calendar, plans, signals, age, siblings of that age, and the same weeks of earlier years."""
+"""What is known of each week to be forecast: calendar, plans, signals, age, siblings of that age, and the same weeks of earlier years.
+
+The planned price stands apart: demand must fall where it rises, which a free feature would not promise.
+"""
 
 import torch
 from torch import Tensor
 
-from plcp.model.history import LEVEL_WEEKS, PRICE, UNITS, YEAR, Scale, last_price, masked_mean
+from plcp.model.history import LEVEL_WEEKS, UNITS, YEAR, Scale, last_price, masked_mean
 
 PLANNED_PRICE, PLANNED_PROMO = 0, 1  # columns of `future`; signals follow
 
@@ -15,7 +18,7 @@ def step_features(batch: dict[str, Tensor], values: Tensor, known: Tensor, scale
     parts = [
         batch["calendar_future"] * scale.known[:, None, None],
         last_years(values, known, horizon),
-        planned(future, batch["history"][..., PRICE]),
+        planned_promotion(future),
     ]
     signals = future[..., PLANNED_PROMO + 1 :]
     parts += [torch.nan_to_num(signals), torch.isfinite(signals).to(values.dtype)]
@@ -29,15 +32,18 @@ def step_features(batch: dict[str, Tensor], values: Tensor, known: Tensor, scale
     return torch.cat(parts, -1)
 
 
-def planned(future: Tensor, history_price: Tensor) -> Tensor:
-    """Planned price (log ratio to the last price known) and promotion, each with its mask; (batch, horizon, 4)."""
-    there = torch.isfinite(future)
-    price = torch.where(there, future, 1.0)[..., PLANNED_PRICE].clamp(min=0.01).log()
-    last = last_price(history_price)
-    both = there[..., PLANNED_PRICE] & torch.isfinite(last).unsqueeze(1)
-    ratio = torch.where(both, (price - torch.nan_to_num(last).unsqueeze(1)).clamp(-3, 3), 0.0)
+def planned_promotion(future: Tensor) -> Tensor:
+    """Planned promotion and whether it is known, and whether the price is; (batch, horizon, 3)."""
+    there = torch.isfinite(future[..., : PLANNED_PROMO + 1]).to(future.dtype)
     promo = torch.nan_to_num(future[..., PLANNED_PROMO])
-    return torch.stack([ratio, both.to(price.dtype), promo, there[..., PLANNED_PROMO].to(price.dtype)], -1)
+    return torch.stack([promo, there[..., PLANNED_PROMO], there[..., PLANNED_PRICE]], -1)
+
+
+def planned_price(future: Tensor, history_price: Tensor) -> Tensor:
+    """Log of the planned price's ratio to the last price known, (batch, horizon); 0 where either is unknown."""
+    price, last = future[..., PLANNED_PRICE], last_price(history_price).unsqueeze(1)
+    ratio = torch.where(torch.isfinite(price), price, 1.0).clamp(min=0.01).log() - torch.nan_to_num(last)
+    return torch.where(torch.isfinite(price) & torch.isfinite(last), ratio.clamp(-3, 3), 0.0)
 
 
 def last_years(values: Tensor, known: Tensor, horizon: int) -> Tensor:

@@ -74,6 +74,7 @@ def calibrate(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> Ca
     outputs = [forecaster.outputs(batch, batch["sku_id"], broken_photos="missing") for batch in batches]  # photos as in training
     quantiles, mean, logits = (np.concatenate([out[name] for out in outputs]) for name in ("quantiles", "mean", "stage"))
     stage = torch.softmax(torch.from_numpy(logits).double(), -1).numpy()
-    launches = PastLaunches.of(run.data, spec.horizon)
-    shrunk, _ = launches.shrink(quantiles, mean, np.isnan(velocity))
-    return replace(calibration.fit(shrunk, columns["units"], columns["age"], velocity, stage), launches=launches)
+    known = PastLaunches.of(run.data, spec.horizon, until=run.data.weeks - loader.validation_weeks)
+    shrunk, _ = known.shrink(quantiles, mean, np.isnan(velocity))
+    fitted = calibration.fit(shrunk, columns["units"], columns["age"], velocity, stage)
+    return replace(fitted, launches=PastLaunches.of(run.data, spec.horizon))

@@ -22,7 +22,7 @@ def test_words_are_those_of_any_script_whatever_their_case() -> None:
 def pools(units: np.ndarray, launch: np.ndarray, titles: pl.Series) -> TitlePools:
     builder = TitlePoolBuilder(units.shape[1])
     for part in np.array_split(np.arange(len(units)), 2):
-        lives = WeeksOfLife.of(units[part], launch[part], launch[part])
+        lives = WeeksOfLife.of(units[part], np.ones_like(units[part], bool), launch[part], launch[part])
         builder.add(lives, launch[part], launch[part], title_words(titles)[part])
     return builder.done()
 

@@ -27,7 +27,7 @@ UNITS = np.where(np.arange(WEEKS) >= FIRST[:, None], RNG.integers(0, 20, (PRODUC
 def pools(parts: int) -> Pools:
     builder = PoolBuilder(WEEKS)
     for part in np.array_split(np.arange(PRODUCTS), parts):
-        builder.add(WeeksOfLife.of(UNITS[part], LAUNCH[part], FIRST[part]), SEASON[part])
+        builder.add(WeeksOfLife.of(UNITS[part], np.ones_like(UNITS[part], bool), LAUNCH[part], FIRST[part]), SEASON[part])
     return builder.done()
 
 
@@ -80,7 +80,7 @@ def test_a_launch_reads_the_season_of_earlier_years_and_the_last_weeks_of_this_o
     launch, units = np.array([6.0, 54.0]), np.zeros((2, WEEKS))
     units[0, 6:], units[1, 54:] = 20, 2  # both in a first quarter, a year apart
     builder, pool = PoolBuilder(WEEKS), np.array([1, 1])
-    builder.add(WeeksOfLife.of(units, launch, launch), season_of(pool, launch, LINE))
+    builder.add(WeeksOfLife.of(units, np.ones_like(units, bool), launch, launch), season_of(pool, launch, LINE))
     shard = Shard(pl.DataFrame(), LINE, replace(Shop.none(), pools=builder.done()))
     start, origin = np.array([60]), np.array([58])
     statics = {"pool": pool[:1], "words": np.zeros((1, TITLE_WORDS), np.int64)}
@@ -88,3 +88,22 @@ def test_a_launch_reads_the_season_of_earlier_years_and_the_last_weeks_of_this_o
     assert found[:, POOL.index("season")] == pytest.approx(20, rel=1e-3)
     assert found[:, POOL.index("recent")] == pytest.approx(2, rel=1e-3)
     assert found[:, POOL.index("category")] == pytest.approx(np.sqrt(21 * 3) - 1, rel=1e-3)
+
+
+def test_weeks_that_are_not_the_demand_are_left_out_of_the_pools() -> None:
+    told = RNG.random((PRODUCTS, WEEKS)) < 0.5
+    builder = PoolBuilder(WEEKS)
+    builder.add(WeeksOfLife.of(UNITS * told, told, LAUNCH, FIRST), SEASON)  # as if nothing had been sold in the others
+    age, everyone = 6, np.arange(PRODUCTS)
+    week = LAUNCH.astype(int) + age
+    there = (week < WEEKS) & told[everyone, np.minimum(week, WEEKS - 1)]
+    expected = np.log1p(UNITS[everyone[there], week[there]]).mean()
+    found = builder.done().mean(np.array([0]), np.array([[float(age)]]), np.array([WEEKS]))[0, 0]
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_shut_week_and_one_partly_out_of_stock_are_not_the_demand() -> None:
+    stock = np.array([[1.0, 0.4, np.nan, 1.0]], np.float32)
+    frame = pl.DataFrame({"units": pl.Series(np.ones((1, 4))), "in_stock": pl.Series(stock)})
+    assert Shard(frame, Timeline(FIRST_WEEK, 4, (3,)), Shop.none()).told.tolist() == [[True, False, True, False]]
+    assert Shard(frame.drop("in_stock"), Timeline(FIRST_WEEK, 4, (3,)), Shop.none()).told.tolist() == [[True, True, True, False]]

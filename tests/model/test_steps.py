@@ -1,7 +1,7 @@
 import torch
 
 from plcp.model.history import channels, scale
-from plcp.model.steps import last_years, planned, step_features
+from plcp.model.steps import last_years, planned_price, planned_promotion, step_features
 from tests.model.batches import inputs, tensors
 
 
@@ -26,9 +26,9 @@ def test_two_years_of_history_give_two_years_of_seasons_and_a_short_one_none() -
 def test_a_planned_price_counts_relative_to_the_last_one_known() -> None:
     future = torch.tensor([[[5.0, 0.5], [torch.nan, torch.nan]]])
     prices = torch.tensor([[8.0, 10.0, torch.nan]])
-    steps = planned(future, prices)[0]
-    assert torch.allclose(steps[0], torch.tensor([torch.tensor(0.5).log(), 1.0, 0.5, 1.0]))
-    assert (steps[1] == 0).all()
+    assert torch.allclose(planned_price(future, prices), torch.tensor([[0.5, 1.0]]).log())
+    assert (planned_price(future, prices * torch.nan) == 0).all()
+    assert planned_promotion(future).tolist() == [[[0.5, 1.0, 1.0], [0.0, 0.0, 0.0]]]
 
 
 def test_what_is_unknown_stays_finite() -> None:

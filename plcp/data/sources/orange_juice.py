@@ -32,7 +32,8 @@ def import_orange_juice(src: Path, out: Path) -> ImportReport:
     """Parquet or CSV → products, sales and signals of the contract: a SKU is a brand in a store (07-123).
 
     `logmove` is the log of ounces sold: units are packages, and prices those of a package. `promo` is the depth below the highest
-    price of the last 13 weeks; in-store coupon and advertisement are signals named deal and feat. Raises DataError for a missing column.
+    price of the last 13 weeks; in-store coupon and advertisement are signals named deal and feat. A grocer sets its prices weeks ahead: the
+    panel's own are its plans. Raises DataError for a missing column.
     """
     lines = pl.concat([_typed(part) for part in reading.read_parts(Path(src))]).sort("store", "brand", "week")
     kept = lines.filter(pl.col("rule").is_null())
@@ -40,7 +41,8 @@ def import_orange_juice(src: Path, out: Path) -> ImportReport:
     sales = kept.select("sku_id", "date", "units", "price", (1 - pl.col("price") / regular).alias("promo"))
     signals = kept.unpivot(["deal", "feat"], index=["date", "sku_id"], variable_name="name").rename({"sku_id": "key"})
     report = account("orange-juice", lines.select("rule", "units"), kept["sku_id"].n_unique())
-    write_folder(Path(out), {"products": _products(kept), "sales": sales, "signals": signals}, report)
+    plans = sales.select("sku_id", pl.col("date").alias("week"), "price", "promo")
+    write_folder(Path(out), {"products": _products(kept), "sales": sales, "signals": signals, "plans": plans}, report)
     return report
 
 

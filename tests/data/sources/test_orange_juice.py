@@ -29,6 +29,8 @@ def test_a_brand_in_a_store_is_a_sku_with_units_and_prices_of_packages(tmp_path:
         ("01-002", date(1990, 6, 25), 20.0, 2.56, 0.2),
         ("02-002", date(1990, 6, 18), 5.0, 4.8, 0.0),
     ]
+    plans = dataset.tables["plans"].select("sku_id", "week", pl.col("price", "promo").round(6)).collect()
+    assert plans.rows() == [(sku, week, price, promo) for sku, week, _, price, promo in sales.rows()]
     products = dataset.tables["products"].select("sku_id", "title", "brand", "attributes").collect()
     assert products.row(1) == ("02-002", "Tropicana Premium orange juice 96 oz", "Tropicana Premium", '{"store":2,"ounces":96}')
     signals = dataset.tables["signals"].filter(pl.col("value") > 0).select("key", "name", "value").collect()
@@ -39,7 +41,7 @@ def test_the_whole_panel_is_read_and_all_units_are_whole_packages(bench_data: Pa
     report = import_orange_juice(bench_data / "orange_juice" / "weekly.parquet", tmp_path / "data")
     assert (report.rows, report.kept, report.products, report.excluded) == (106_139, 106_139, 913, ())
     dataset = open_dataset(tmp_path / "data")
-    assert dataset.report.problems == ()
+    assert [(p.table, p.check, p.outcome, p.rows) for p in dataset.report.problems] == [("plans", "gap", "noted", 3619)]  # as in the sales
     sales = dataset.tables["sales"].collect()
     assert (sales["date"].min(), sales["date"].max()) == (date(1990, 6, 18), date(1992, 10, 5))
     assert sales["price"].is_between(0.5, 6).all()

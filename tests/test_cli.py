@@ -209,6 +209,7 @@ def test_every_token_is_new_and_long(plcp: Callable[..., Ended]) -> None:
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["weekly"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with pytest.raises(SystemExit) as left:
         command.job(lambda settings: os.kill(os.getpid(), signal.SIGINT))
     assert left.value.code == 130

@@ -73,7 +73,9 @@ class Levels:
         found = life(self.units)
         time = np.stack([found.peak, found.decline, found.end], 1)
         seen = np.stack([found.peak_seen, found.decline_seen, found.end_seen], 1)
-        free = np.stack([found.peak - 1, found.decline, found.last], 1)  # not seen: known to be free up to here
+        # ends of the last weeks are not confirmed yet: were sales in them counted as survival, every life would seem longer
+        alive = np.minimum(found.last, self.units.shape[1] - CONFIRM)
+        free = np.stack([found.peak - 1, found.decline, alive], 1)  # not seen: known to be free up to here
         return np.where(seen, time, free), seen
 
     def event_times(self, rows: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

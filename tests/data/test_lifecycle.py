@@ -54,6 +54,14 @@ def test_an_end_is_censored_until_eight_empty_weeks_confirm_it() -> None:
     assert time[:, 2].tolist() == [-1, 0]  # the first is known to be alive up to its last sale, a week before the start
 
 
+def test_who_sold_last_week_is_censored_where_one_who_fell_silent_would_be() -> None:
+    """Rates of ends made of cases and their known weeks are right only if the two are followed for equally long."""
+    units = np.array([[5] * 20, [5] * 14 + [0] * 6], float)
+    time, seen = Levels(units).event_times(np.array([0, 1]), np.array([10, 10]))
+    assert not seen[:, 2].any()
+    assert time[:, 2].tolist() == [2, 2]
+
+
 def test_stages_follow_level_and_hindsight() -> None:
     weeks = np.arange(60)
     flat, falling = np.full(60, 10.0), np.maximum(40 - weeks, 1).astype(float)

@@ -182,7 +182,7 @@ def targets(shard: Shard, levels: Levels, rows: np.ndarray, starts: np.ndarray, 
     """What came of b cases, as known after the weeks in `levels`, which holds those of the shard's rows.
 
     units (b, horizon), NaN where unobserved or shut; censored (b, horizon), demand was at least the units sold;
-    event_time, event_seen (b, 3) for peak, decline and end; stage (b,), -1 unknown; new_peak (b,), NaN unknown; weight (b,).
+    event_time, event_seen (b, 3) for peak, decline and end; stage (b,), -1 unknown; new_peak (b,), NaN unknown.
     """
     week = starts[:, None] + np.arange(spec.horizon)
     seen = (week < levels.units.shape[1]) & ~np.isin(week, shard.timeline.closed)
@@ -198,5 +198,4 @@ def targets(shard: Shard, levels: Levels, rows: np.ndarray, starts: np.ndarray, 
         "event_seen": known,
         "stage": levels.stage(rows, starts),
         "new_peak": levels.new_peak(rows, starts),
-        "weight": np.ones(len(rows), np.float32),
     }

@@ -88,7 +88,7 @@ def sample(row: np.ndarray, at: np.ndarray, count: int, rng: np.random.Generator
 
 
 class CaseLoader:
-    """Batches of cases, as dicts of arrays (features.inputs, features.targets, sku_id), for one of `world_size` workers.
+    """Batches of cases, as dicts of arrays (features.inputs, features.targets, weight, sku_id), for one of `world_size` workers.
 
     All workers walk the same global order and take their share of every batch; where a batch has none for a worker, it gets one
     case of weight 0, so that collective steps stay in step. `transform` runs on each batch beside the consumer.

@@ -40,7 +40,7 @@ def timeline_of(sales_by_date: pl.DataFrame, origin: dt.date | None, max_weeks: 
         days = days.filter(days < origin)
     weeks = pl.DataFrame({"week": days.dt.truncate("1w"), "day": days.dt.weekday()}).group_by("week").agg(pl.col("day").max()).sort("week")
     if origin is None:
-        usual = int(weeks["day"].median() or 0)  # type: ignore[arg-type]
+        usual = int(weeks.select(pl.col("day").median()).item())
         last = weeks["week"][-1] if weeks["day"][-1] >= usual else weeks["week"][-2] if len(weeks) > 1 else None
         if last is None:
             raise DataError(f"sales: the data ({days[0]} to {days[-1]}) holds no full week")
@@ -146,7 +146,7 @@ def weekly_sales(rows: pl.DataFrame, cells: Cells) -> dict[str, np.ndarray]:
     return found
 
 
-def ratio(total: np.ndarray, count: np.ndarray, scale: int, otherwise: np.ndarray | None = None) -> np.ndarray:
+def ratio(total: np.ndarray, count: np.ndarray, scale: int = 1, otherwise: np.ndarray | None = None) -> np.ndarray:
     """total / (count × scale), float32; `otherwise`, or NaN, where the count is 0."""
     out = np.full(total.shape, np.nan, np.float32) if otherwise is None else otherwise
     return np.divide(total, count * scale, out=out, where=count > 0, casting="same_kind")

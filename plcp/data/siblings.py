@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from plcp.data.hashing import POOLS
+from plcp.data.panel import ratio
 from plcp.data.timeline import Timeline
 
 AGES = 52  # weeks of life that are pooled
@@ -55,11 +56,6 @@ class Pools:
     def _recent(self) -> np.ndarray:
         before = np.maximum(np.arange(self.total.shape[1]) - RECENT, 0)
         return ratio(*(x[:1] - x[:1, before] for x in (self.total, self.count)))
-
-
-def ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """float32; NaN of nothing."""
-    return np.divide(total, count, out=np.full(total.shape, np.nan, np.float32), where=count > 0)
 
 
 def at_ages(means: np.ndarray, pool: np.ndarray, age: np.ndarray, origins: np.ndarray) -> np.ndarray:

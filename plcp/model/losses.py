@@ -25,7 +25,7 @@ class LossConfig(Config):
 
 
 def loss(outputs: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """Outputs of the model and features.targets (as tensors) → the total, and each part without gradient.
+    """Outputs of the model and a batch of the loader (as tensors) → the total, and each part without gradient.
 
     Batch: units (batch, horizon) NaN unknown, censored (batch, horizon) bool, event_time (batch, 3), event_seen (batch, 3)
     bool, stage (batch,) -1 unknown, new_peak (batch,) NaN unknown, weight (batch,).

@@ -1,11 +1,13 @@
 """The pretrained language model of the extra `peers`: all-MiniLM-L6-v2 (Wang et al. 2020, https://arxiv.org/abs/2002.10957; fine-tuned for
 sentences by Reimers and Gurevych, https://arxiv.org/abs/1908.10084)."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from plcp.base import ConfigError
 from plcp.model.preprocess import Preprocessor
@@ -28,11 +30,18 @@ def embeddings(texts: list[str]) -> np.ndarray:
     config = minilm()
     preprocessor = Preprocessor.build(config, None, texts)
     tower = TextTower.build(config, preprocessor.vocabulary).eval()
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # a batch is padded to its longest
-    vectors = np.zeros((len(texts), tower.width), np.float32)
-    for start in range(0, len(order), BATCH):
-        rows = order[start : start + BATCH]
-        batch = preprocessor.preprocess([texts[row] for row in rows], [])
-        with torch.inference_mode():
-            vectors[rows] = tower(batch["tokens"], batch["token_mask"]).numpy()
+
+    def encode(part: list[str]) -> Tensor:
+        batch = preprocessor.preprocess(part, [])
+        return tower(batch["tokens"], batch["token_mask"])
+
+    vectors = by_length(texts, encode).numpy()
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def by_length(texts: list[str], encode: Callable[[list[str]], Tensor]) -> Tensor:
+    """What n texts are encoded to, in their order. Those of like length go together: a batch is padded to its longest."""
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    with torch.inference_mode():
+        found = torch.cat([encode([texts[row] for row in order[start : start + BATCH]]) for start in range(0, len(order), BATCH)])
+    return found[np.argsort(order)]

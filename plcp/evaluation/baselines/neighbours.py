@@ -23,7 +23,7 @@ from plcp.evaluation.baselines.attributes import attribute_points
 from plcp.evaluation.baselines.lag_features import LEAST_SCALE
 from plcp.evaluation.baselines.language import PACKAGE, embeddings
 from plcp.evaluation.baselines.packages import require
-from plcp.evaluation.baselines.recent import past_launches, recent_curves, with_rules
+from plcp.evaluation.baselines.recent import first_weeks, past_launches, recent_curves, with_rules
 from plcp.evaluation.baselines.titles import product_texts
 from plcp.evaluation.cases import Cases
 from plcp.evaluation.contestant import Forecasts, curve_frame, rows_of
@@ -77,8 +77,7 @@ def launch_curves(view: PanelView, past: np.ndarray, known: Any, wanted: Any, ho
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=min(ALIKE_LAUNCHES, len(past))).fit(known)
-    near = past[search.kneighbors(wanted, return_distance=False)]
-    sold = view.units[near[:, :, None], view.first[near][:, :, None] + np.arange(horizon)]
+    sold = first_weeks(view, past, horizon)[search.kneighbors(wanted, return_distance=False)]
     return np.moveaxis(np.quantile(sold, LEVELS, axis=1), 0, 2), sold.mean(1)
 
 

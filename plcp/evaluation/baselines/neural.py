@@ -19,6 +19,7 @@ from plcp.data.prepared import Prepared
 from plcp.data.view import PanelView, panel_view
 from plcp.evaluation.baselines.packages import require
 from plcp.evaluation.baselines.recent import recent_curves, with_rules
+from plcp.evaluation.baselines.threads import one_thread
 from plcp.evaluation.cases import Cases
 from plcp.evaluation.contestant import Forecasts, rows_of
 from plcp.tables import LEVELS
@@ -88,7 +89,7 @@ class Neural:
             "enable_progress_bar": False,
             "enable_model_summary": False,
         }
-        with quiet_on_one_thread():
+        with one_thread(), quiet():  # how many threads there are would decide on the last digits, too
             network = self.make(models, self.config.width, **options)
             forecaster = NeuralForecast([network], freq=1)
             forecaster.fit(history(view, rows))
@@ -103,19 +104,14 @@ def history(view: PanelView, rows: np.ndarray) -> pl.DataFrame:
 
 
 @contextmanager
-def quiet_on_one_thread() -> Iterator[None]:
-    """Without lightning's messages, and on one thread: networks as small as these are many times slower where threads wait for each
-    other, and how many there are would decide on the last digits."""
-    import torch
-
-    threads, levels = torch.get_num_threads(), {name: logging.getLogger(name).level for name in LOGGERS}
-    torch.set_num_threads(1)
+def quiet() -> Iterator[None]:
+    """Without lightning's messages."""
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
 

@@ -62,11 +62,16 @@ def launch_curve(view: PanelView, horizon: int) -> tuple[np.ndarray, np.ndarray]
     Where no launch was seen over the whole horizon, what any product sold in a recent week stands for all of them.
     """
     past = past_launches(view, horizon)
-    seen = view.units[past[:, None], view.first[past][:, None] + np.arange(horizon)]
+    seen = first_weeks(view, past, horizon)
     if not len(past):
         recent = view.units[:, -QUANTILE_WEEKS:].ravel()
         seen = np.repeat(recent[:, None], horizon, 1)
     return np.quantile(seen, LEVELS, axis=0).T, seen.mean(0)
+
+
+def first_weeks(view: PanelView, rows: np.ndarray, horizon: int) -> np.ndarray:
+    """Units of products from their first sale on, (b, horizon); all these weeks must have been seen."""
+    return view.units[rows[:, None], view.first[rows][:, None] + np.arange(horizon)]
 
 
 def past_launches(view: PanelView, horizon: int) -> np.ndarray:

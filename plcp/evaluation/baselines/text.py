@@ -22,9 +22,9 @@ from plcp.base import Config
 from plcp.data.lifecycle import CONFIRM, HINDSIGHT, Levels
 from plcp.data.prepared import Prepared
 from plcp.data.view import PanelView, panel_view
-from plcp.evaluation.baselines.language import BATCH, minilm
+from plcp.evaluation.baselines.language import by_length, minilm
 from plcp.evaluation.baselines.lightgbm import BALANCE
-from plcp.evaluation.baselines.recent import QUANTILE_WEEKS, past_launches, recent_curves, with_rules
+from plcp.evaluation.baselines.recent import QUANTILE_WEEKS, first_weeks, past_launches, recent_curves, with_rules
 from plcp.evaluation.baselines.threads import one_thread
 from plcp.evaluation.baselines.titles import product_texts
 from plcp.evaluation.baselines.trees import TWEEDIE_POWER
@@ -88,7 +88,7 @@ class Targets:
     def of(view: PanelView, launch_horizon: int) -> "Targets":
         n, past = len(view.units), past_launches(view, launch_horizon)
         launch = np.full((n, launch_horizon), np.nan)
-        launch[past] = view.units[past[:, None], view.first[past][:, None] + np.arange(launch_horizon)]
+        launch[past] = first_weeks(view, past, launch_horizon)
         weekly = np.where(in_life_at(view, view.origin)[:, None], view.units[:, -QUANTILE_WEEKS:], np.nan)
         ends = [ended_within(view, weeks) for weeks in END_WEEKS]
         at, levels, every = max(view.origin - HINDSIGHT, 0), Levels(view.units), np.arange(n)
@@ -131,11 +131,7 @@ class TextModel(nn.Module):
     @one_thread()
     def predict(self, texts: list[str]) -> Tensor:
         """Outputs of n texts, in their order."""
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # a batch is padded to its longest
-        parts = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-        with torch.inference_mode():
-            found = torch.cat([self([texts[row] for row in part]) for part in parts])
-        return found[np.argsort(order)]
+        return by_length(texts, self)
 
 
 def week_start(units: np.ndarray) -> Tensor:

@@ -149,6 +149,8 @@ def numeric(shard: Shard, rows: np.ndarray, origins: np.ndarray, list_price: np.
 
 def pooled(shard: Shard, statics: Arrays, starts: np.ndarray, age: np.ndarray, origins: np.ndarray, spec: Spec) -> np.ndarray:
     """Mean log1p units of siblings (POOL) at the age of each week forecast, (b, horizon, len(POOL)); NaN where none was seen."""
+    if not spec.siblings:
+        return np.full((len(starts), spec.horizon, len(POOL)), np.nan, np.float32)
     ages, pool, pools = age[:, None] + np.arange(spec.horizon), statics["pool"], shard.shop.pools
     shop = pools.mean(np.zeros(len(ages), np.int64), ages, origins)
     own = np.where(pool[:, None] > 0, pools.mean(pool, ages, origins), np.nan)

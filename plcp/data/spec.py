@@ -26,6 +26,7 @@ class Spec(Config):
     signals: tuple[str, ...] | None = Field(None, description="names of signals read; if not given, all that the data holds")
     attributes: bool | None = Field(None, description="read products.attributes; if not given, where the data holds any")
     vectors: bool | None = Field(None, description="read the table vectors; if not given, where the data holds any")
+    siblings: bool = Field(True, description="read what products of the same kind sold at each age")
 
     @field_validator("channels")
     @classmethod

@@ -26,7 +26,8 @@ from plcp.base import Config, ConfigError
 from plcp.console import errors
 from plcp.data import asof
 from plcp.data.contract import Dataset
-from plcp.data.prepared import FORMAT, PrepareConfig, Prepared, prepare
+from plcp.data.prepared import FORMAT, PrepareConfig, Prepared
+from plcp.data.prepared import prepare as prepare_data
 from plcp.evaluation.baselines.curve_clusters import CurveClusters
 from plcp.evaluation.baselines.kaplan_meier import KaplanMeier
 from plcp.evaluation.baselines.lightgbm import LightGBM, LightGBMConfig
@@ -116,12 +117,39 @@ def backtest(
     and not made again; what was finished earlier in OUT, for the same data and weeks, stands in the table too. Raises ConfigError for
     an unknown model and for weeks outside the data.
     """
-    config, work = config or BacktestConfig(), Path(out) / ".work"
+    config = config or BacktestConfig()
     contestants = {name: make_contestant(name, config) for name in dict.fromkeys(models)}
-    whole = kept(work / f"whole-{key(dataset.digest, config.prepare, FORMAT)}", dataset, config.prepare)
+    return compete(
+        dataset,
+        origins,
+        out,
+        contestants,
+        seeds=seeds,
+        horizon=horizon,
+        launch_horizon=launch_horizon,
+        launch_until=launch_until,
+        prepare=config.prepare,
+    )
+
+
+def compete(
+    dataset: Dataset,
+    origins: Sequence[dt.date],
+    out: Path,
+    contestants: dict[str, Contestant],
+    *,
+    seeds: Sequence[int],
+    horizon: int,
+    launch_horizon: int,
+    launch_until: dt.date | None,
+    prepare: PrepareConfig,
+) -> pl.DataFrame:
+    """As `backtest`, between whatever contestants there are by name."""
+    work = Path(out) / ".work"
+    whole = kept(work / f"whole-{key(dataset.digest, prepare, FORMAT)}", dataset, prepare)
     truth = Truth.of(whole)
     asked = windows(truth.timeline, origins, horizon, launch_horizon, launch_until)
-    places = [Place(dataset, truth, window, horizon, launch_horizon, config.prepare, work) for window in asked]
+    places = [Place(dataset, truth, window, horizon, launch_horizon, prepare, work) for window in asked]
     runs = [Run(place, name, own, seed) for name, own in contestants.items() for seed in dict.fromkeys(seeds) for place in places]
     with Progress(*COLUMNS, console=errors, transient=True, disable=not errors.is_terminal) as bars:
         task = bars.add_task("backtest", total=len(runs))
@@ -215,7 +243,7 @@ def key(*parts: object) -> str:
 
 
 def kept(folder: Path, dataset: Dataset, config: PrepareConfig) -> Prepared:
-    return Prepared.open(folder) if folder.exists() else prepare(dataset, folder, config)
+    return Prepared.open(folder) if folder.exists() else prepare_data(dataset, folder, config)
 
 
 def finished(places: list[Place], asked: dict[str, Contestant]) -> list[tuple[str, int, list[Path]]]:

@@ -29,16 +29,23 @@ class Trained:
         if horizon > self.config.spec.horizon:
             raise ConfigError(f"{horizon} weeks are asked for, the model forecasts {self.config.spec.horizon}: raise train.spec.horizon")
         train(prepared.root, work / "run", self.config, seed)
-        model = export(work / "run", work / "model")
-        forecaster = Forecaster.load(model, ForecasterConfig(cache=work / "run" / VECTORS))
-        shards = map(prepared.read, range(len(prepared.shards)))
-        in_life = [part for shard in shards if (part := forecast_in_life(forecaster, shard, cases)) is not None]
-        return Forecasts(
-            in_life=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *(curve(part, cases.horizon) for part in in_life)]),
-            launch=launches(forecaster, prepared, cases),
-            events=pl.concat([pl.DataFrame(schema=EVENT_SCHEMA), *(events(part, cases.origin) for part in in_life)]),
-            stages=pl.concat([pl.DataFrame(schema=STAGE_SCHEMA), *(part.stage.select(STAGE_SCHEMA.names()) for part in in_life)]),
-        )
+        return forecasts(self.forecaster(export(work / "run", work / "model"), work / "run" / VECTORS), prepared, cases)
+
+    def forecaster(self, model: Path, cache: Path) -> Forecaster:
+        """What answers of the exported model; `cache` holds the towers' vectors."""
+        return Forecaster.load(model, ForecasterConfig(cache=cache))
+
+
+def forecasts(forecaster: Forecaster, prepared: Prepared, cases: Cases) -> Forecasts:
+    """All tracks of one origin."""
+    shards = map(prepared.read, range(len(prepared.shards)))
+    in_life = [part for shard in shards if (part := forecast_in_life(forecaster, shard, cases)) is not None]
+    return Forecasts(
+        in_life=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *(curve(part, cases.horizon) for part in in_life)]),
+        launch=launches(forecaster, prepared, cases),
+        events=pl.concat([pl.DataFrame(schema=EVENT_SCHEMA), *(events(part, cases.origin) for part in in_life)]),
+        stages=pl.concat([pl.DataFrame(schema=STAGE_SCHEMA), *(part.stage.select(STAGE_SCHEMA.names()) for part in in_life)]),
+    )
 
 
 def forecast_in_life(forecaster: Forecaster, shard: Shard, cases: Cases) -> Forecast | None:

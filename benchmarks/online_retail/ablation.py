@@ -1,0 +1,122 @@
+"""What each part of the model is worth: the same training without it, judged on a dev origin.
+
+    PLCP_BENCH_DATA=DATA make bench NAME=online_retail.ablation ARGS="--text path/to/all-MiniLM-L6-v2 --out DIR"
+
+Every variant is trained anew with each seed; what is finished in DIR is kept. Seeds differ by about as much as a small part is worth, so
+the spread of the whole model stands beside the differences.
+"""
+
+import argparse
+import datetime as dt
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from benchmarks.results import Figure, write_results
+from plcp.data.contract import open_dataset
+from plcp.data.prepared import PrepareConfig
+from plcp.data.sources.online_retail import import_online_retail
+from plcp.evaluation.backtest import SHOWN, compete
+from plcp.evaluation.contestant import Contestant
+from plcp.evaluation.trained import Trained
+from plcp.forecast import artifact
+from plcp.forecast.calibration import Calibration
+from plcp.forecast.forecaster import Forecaster, ForecasterConfig
+from plcp.training.runs import TrainConfig
+
+ORIGIN, UNTIL = dt.date(2010, 11, 29), dt.date(2011, 1, 24)
+WHOLE = "whole"
+TRAIN = {
+    "steps": 400,
+    "refit_steps": 100,
+    "validation_cases": 8192,
+    "spec": {"horizon": 12, "country": "GB"},
+    "model": {"image": None, "text": {"trainable": False}},
+}
+WITHOUT: dict[str, dict[str, Any]] = {
+    WHOLE: {},
+    "no_titles": {"model": {"text": None}},
+    "no_order_lines": {"spec": {"channels": ["units", "price", "promo", "in_stock", "discount", "bought_with"]}},
+    "no_prices_beyond_the_last": {
+        "spec": {"channels": ["units", "price", "promo", "in_stock", "lines", "largest", "outlier", "bought_with"]}
+    },
+    "no_siblings": {"spec": {"siblings": False}},
+    "no_last_year": {"spec": {"history_weeks": 40}},
+    "no_holidays": {"spec": {"country": None}},
+    "no_head_of_the_mean": {"loss": {"mean": 0}},
+    "no_head_of_events": {"loss": {"hazard": 0}},
+    "no_heads_of_stages": {"loss": {"stage": 0, "new_peak": 0}},
+    "no_dropped_modalities": {"model": {"modality_dropout": 0, "history_dropout": 0}},
+    "no_refit": {"refit_steps": 0},
+}
+
+
+class Uncalibrated(Trained):
+    """The model's own answers: quantiles as they come, launches not shrunk, stages by their probability alone."""
+
+    def forecaster(self, model: Path, cache: Path) -> Forecaster:
+        config = ForecasterConfig(cache=cache)
+        return Forecaster(replace(artifact.load(model), calibration=Calibration.identity()), config)
+
+
+def merged(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested options with changes laid over them."""
+    both = {
+        name: merged(options[name], value)
+        for name, value in changes.items()
+        if isinstance(value, dict) and isinstance(options.get(name), dict)
+    }
+    return {**options, **changes, **both}
+
+
+def contestants(text: Path) -> dict[str, Contestant]:
+    options = merged(TRAIN, {"model": {"text": {"source": str(text)}}})
+    configs = {name: TrainConfig.model_validate(merged(options, changes)) for name, changes in WITHOUT.items()}
+    return {**{name: Trained(config) for name, config in configs.items()}, "no_calibration": Uncalibrated(configs[WHOLE])}
+
+
+def figures(details: pl.DataFrame) -> list[Figure]:
+    """Of every variant the main metrics, means over the seeds, as differences from the whole model's; its own with their spread."""
+    over_all = details.filter(pl.col("origin").is_null() & pl.col("bucket").is_null())
+    found = []
+    for shown, (track, metric) in SHOWN.items():
+        means = (
+            over_all.filter(track=track, metric=metric)
+            .group_by("model", maintain_order=True)
+            .agg(pl.col("value").mean(), spread=pl.col("value").std())
+        )
+        whole = means.row(by_predicate=pl.col("model") == WHOLE, named=True)
+        found.append(Figure(f"{shown}, whole model", round(whole["value"], 4), ""))
+        found.append(Figure(f"{shown}, standard deviation over seeds", round(whole["spread"] or 0.0, 4), ""))
+        for model, value, _ in means.filter(pl.col("model") != WHOLE).iter_rows():
+            found.append(Figure(f"{shown}, {model.replace('_', ' ')}", round(value - whole["value"], 4), "more than the whole model's"))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True, help="folder of the text tower")
+    parser.add_argument("--out", type=Path, required=True, help="where forecasts are kept")
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    if not (asked.out / "data").exists():
+        import_online_retail(Path(os.environ["PLCP_BENCH_DATA"]) / "online_retail_2y" / "transactions.parquet", asked.out / "data")
+    compete(
+        open_dataset(asked.out / "data"),
+        [ORIGIN],
+        asked.out,
+        contestants(asked.text),
+        seeds=range(1, asked.seeds + 1),
+        horizon=12,
+        launch_horizon=8,
+        launch_until=UNTIL,
+        prepare=PrepareConfig(),
+    )
+    write_results("online_retail_ablation", figures(pl.read_parquet(asked.out / "details.parquet")))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,9 @@ manifest-*.json      sizes and sums of each worker's files, without which they c
 """
 
 import atexit
+import hashlib
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -78,14 +80,14 @@ class State:
 class Saver:
     """Stores a worker's checkpoints while training goes on. Every method is called by all workers."""
 
-    def __init__(self, staging: Path, patience: float) -> None:
-        """`staging`: local folder for what is not stored yet, emptied of what a killed worker left; `patience`: see persistently."""
+    def __init__(self, place: str, patience: float) -> None:
+        """`place`: where the run's checkpoints are stored; `patience`: see persistently."""
         context = ray.train.get_context()
         self._rank, self._workers = context.get_world_rank(), context.get_world_size()
-        self._staging, self._patience = staging / str(self._rank), patience
+        self._staging, self._patience = staging(place) / str(self._rank), patience
         self._idle = threading.Event()
         self._idle.set()
-        shutil.rmtree(self._staging, ignore_errors=True)
+        shutil.rmtree(self._staging, ignore_errors=True)  # what a killed worker left
 
     def save(self, engine: Engine, state: State, weights: bool) -> None:
         """Report a checkpoint to Ray Train, which merges the workers' folders; with the model's `weights` or without.
@@ -130,9 +132,18 @@ class Saver:
             self._idle.set()
 
 
+def staging(place: str) -> Path:
+    """This machine's folder for what is not stored yet at a `place`: the same whenever the run is continued. Raises StorageError."""
+    folder = Path(tempfile.gettempdir()) / f"plcp-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.getuid():
+        raise StorageError(f"{folder}: belongs to somebody else; remove it, or set TMPDIR to a folder of your own")
+    return folder
+
+
 @contextmanager
 def _making_room(folder: Path) -> Iterator[None]:
-    """Raises StorageError in place of what torch and the system say of a disk that is full."""
+    """Raises StorageError in place of what torch and the system say of a full disk."""
     try:
         yield
     except (OSError, RuntimeError) as error:

@@ -78,7 +78,7 @@ def worker(run: Run, threads: int) -> None:
     engine = Engine(task.model, config.engine, micro_batch=max(1, config.loader.batch_size // world), slow=task.slow)
     validation = held_back(task.loader("validation", rank=rank, world_size=world), config)
     state = checkpoint.restore(engine)
-    saver, notice = Saver(run.folder, config.storage_patience), Notice()
+    saver, notice = Saver(run.place, config.storage_patience), Notice()
     log = MetricsLog(run.folder, state.step, write=rank == 0)
     if state.refit_from is None:
         for due in steps(engine, task, task.loader("train", seed=run.seed, rank=rank, world_size=world), state, run, log):

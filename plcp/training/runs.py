@@ -63,7 +63,7 @@ class TrainConfig(Config):
         3,
         ge=0,
         exclude=True,
-        description="failures of workers in a row, without a checkpoint in between, after which training is started again from the last",
+        description="failures of workers in a row, without a checkpoint in between, from which they start again; one more ends the run",
     )
     storage: str | None = Field(
         None, description="where checkpoints are kept, below a folder of the run's own: a path or URI (s3://…); if not given, with the run"

@@ -46,6 +46,8 @@ class State:
     validation: dict[str, float] = field(default_factory=dict)  # losses at this step
     score: float | None = None  # the one of them that decides
     judged_step: int = 0  # of the last validation
+    workers: int = 0  # that saved this
+    weights: bool = False  # whether the model's weights lie beside this, which then was the best so far or ends a refit
     best_score: float | None = None
     best_step: int = 0
     stale: int = 0  # validations since the best
@@ -67,9 +69,8 @@ class State:
 
     @property
     def reported(self) -> dict[str, float | None]:
-        """What Ray Train is told of a checkpoint, and keeps it by."""
-        judged = self.metrics if self.refit_from is None and self.judged_step == self.step else {SCORE: UNJUDGED}
-        return {"step": self.step, **judged}
+        """What Ray Train is told of a checkpoint, and keeps it by: of a score only where its weights can be had."""
+        return {**self.metrics, "step": self.step, SCORE: self.score if self.weights and self.refit_from is None else UNJUDGED}
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -95,9 +96,10 @@ class Saver:
         Returns once it is written to this machine's disk and the one before is stored. Raises StorageError.
         """
         self._idle.wait()
+        state.weights, state.workers = weights, self._workers
         folder = self._staging / str(state.step)
         with _making_room(folder):
-            self._write(folder, engine, state, weights)
+            self._write(folder, engine, state)
         self._idle.clear()
         ray.train.report(
             state.reported,
@@ -109,12 +111,12 @@ class Saver:
 
     def settle(self) -> None:
         """Wait until all that was saved is stored and listed."""
-        ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
+        _reported()
 
-    def _write(self, folder: Path, engine: Engine, state: State, weights: bool) -> None:
+    def _write(self, folder: Path, engine: Engine, state: State) -> None:
         folder.mkdir(parents=True)
         engine.save(folder)
-        if weights:
+        if state.weights:
             with engine.evaluating():
                 learnt = engine.weights()
             if self._rank == 0:
@@ -155,10 +157,18 @@ def _making_room(folder: Path) -> Iterator[None]:
         raise
 
 
-def restore(engine: Engine) -> State:
+def restore(engine: Engine, place: str) -> State:
     """The state of the run's last checkpoint, loaded into the engine; a new one where there is none. Raises DamagedError."""
     checkpoint = ray.train.get_checkpoint()
-    return State() if checkpoint is None else load(engine, checkpoint)
+    if checkpoint is None:
+        return State()
+    if distributed.get_rank() == 0:
+        Store(place).tidy(Path(checkpoint.path).name)
+    state = load(engine, checkpoint)
+    judged = [metrics for metrics in (reported.metrics for reported in _reported()) if metrics[SCORE] < UNJUDGED]
+    best = min(judged, key=lambda metrics: metrics[SCORE], default={SCORE: None, "step": 0})
+    state.best_score, state.best_step = best[SCORE], best["step"]  # as it stood, unless the best turned out damaged
+    return state
 
 
 def load(engine: Engine, checkpoint: ray.train.Checkpoint) -> State:
@@ -174,8 +184,12 @@ def load(engine: Engine, checkpoint: ray.train.Checkpoint) -> State:
 
 def load_best(engine: Engine) -> State:
     """The state of the run's best checkpoint so far, loaded into the engine."""
-    known = ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
-    return load(engine, min(known, key=lambda reported: reported.metrics[SCORE]).checkpoint)
+    return load(engine, min(_reported(), key=lambda reported: reported.metrics[SCORE]).checkpoint)
+
+
+def _reported() -> list[Any]:
+    """The run's checkpoints with their metrics, once all that were saved are stored and listed."""
+    return list(ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED))
 
 
 def recover(place: str) -> None:
@@ -190,9 +204,10 @@ def last(place: str | Path) -> tuple[Path, State]:
 
 
 def best(place: str | Path) -> tuple[Path, State]:
-    """Folder and state of the checkpoint with the lowest score, as `last`."""
+    """Folder and state of the checkpoint with the lowest score, the model's weights among its files. Raises as `last`."""
     result = Store(str(place)).result()
-    return _local(_found(place, result and result.get_best_checkpoint(SCORE, "min")))
+    folder, state = _local(_found(place, result and result.get_best_checkpoint(SCORE, "min")))
+    return folder, _found(place, state if state.weights else None)
 
 
 def _local(checkpoint: ray.train.Checkpoint) -> tuple[Path, State]:
@@ -209,7 +224,7 @@ def _local(checkpoint: ray.train.Checkpoint) -> tuple[Path, State]:
 
 def _found(place: str | Path, found: T | None) -> T:
     if found is None:
-        raise ModelError(f"{place}: holds no checkpoint yet; train first: `plcp train PREPARED --out RUN`")
+        raise ModelError(f"{place}: holds no checkpoint of validated weights yet; train first: `plcp train PREPARED --out RUN`")
     return found
 
 

@@ -18,7 +18,7 @@ from plcp.training.checkpoint import SCORE
 from plcp.training.preemption import NoticingTorchConfig, PreemptedError
 from plcp.training.store import FOLDER, StorageError
 
-KEPT = 2  # of the best checkpoints, and the last: where one turns out damaged there is another
+KEPT = 2  # the best checkpoint and the best before it, beside the last: where one turns out damaged there is another
 POLL_SECONDS = "0.2"  # Ray Train looks after its workers this often; every report waits for it
 
 

@@ -30,6 +30,8 @@ from plcp.training.store import DamagedError, Store
 from plcp.training.task import ForecastTask
 
 SHOWN_SKUS = 20  # of a batch that went wrong
+VALIDATION_BATCH = 256  # cases at most
+SAME_LOSS = {"fp32": 1e-3, "bf16": 2e-2}  # relative difference that rounding may make
 
 
 def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: int = 0, resume: bool = True) -> RunResult:
@@ -76,8 +78,10 @@ def worker(run: Run, threads: int) -> None:
     torch.manual_seed(run.seed)  # the same first weights on every worker
     task = make_task(run, device)
     engine = Engine(task.model, config.engine, micro_batch=max(1, config.loader.batch_size // world), slow=task.slow)
-    validation = held_back(task.loader("validation", rank=rank, world_size=world), config)
-    state = checkpoint.restore(engine)
+    validation = held_back(task.loader("validation"), config, rank, world)
+    state = checkpoint.restore(engine, run.place)
+    if state.workers not in (0, world):
+        make_sure_it_continues(engine, task, validation, state)
     saver, notice = Saver(run.place, config.storage_patience), Notice()
     log = MetricsLog(run.folder, state.step, write=rank == 0)
     if state.refit_from is None:
@@ -137,15 +141,21 @@ def set_up(threads: int) -> torch.device:
     return ray.train.torch.get_device()
 
 
-def held_back(loader: CaseLoader, config: TrainConfig) -> list[dict[str, Any]]:
-    """This worker's share of the batches that validate. Raises DataError where there is none."""
-    batches = list(itertools.islice(loader, -(-config.validation_cases // config.loader.batch_size)))
+def held_back(loader: CaseLoader, config: TrainConfig, rank: int, world: int) -> list[dict[str, Any]]:
+    """This worker's share of the batches that validate: whole ones, so that the loss is the same for any number of workers.
+
+    Where there are too few for all, a worker gets one of weight 0, so that collective steps stay in step. Raises DataError where there
+    is none.
+    """
+    loader.config = loader.config.model_copy(update={"batch_size": min(VALIDATION_BATCH, config.loader.batch_size)})
+    batches = list(itertools.islice(loader, -(-config.validation_cases // loader.config.batch_size)))
     if not batches:
         raise DataError(
             f"{loader.prepared.root}: nothing to validate on, as no product sold in the {config.loader.active_within} weeks before the "
             f"last {config.loader.validation_weeks}; give newer data, or raise loader.active_within"
         )
-    return batches
+    own, filling = batches[rank::world], {**batches[0], "weight": torch.zeros_like(batches[0]["weight"])}
+    return own + [filling] * (-(-len(batches) // world) - len(own))
 
 
 def make_task(run: Run, device: torch.device) -> ForecastTask:
@@ -220,6 +230,17 @@ def report_skipped(seen: list[tuple[Tensor, list[str]]], state: State, limit: in
             f"Products in the batch: {', '.join(names[:SHOWN_SKUS])}{' …' if len(names) > SHOWN_SKUS else ''}. "
             "Look at their prices and units and prepare again, or lower engine.learning_rate; then start anew"
         )
+
+
+def make_sure_it_continues(engine: Engine, task: ForecastTask, batches: list[dict[str, Any]], state: State) -> None:
+    """Where another number of workers took up a checkpoint: raises TrainingError unless it validates as it did (DeepSpeed #6691)."""
+    if state.judged_step == state.step and state.refit_from is None:
+        before, now = state.validation["loss"], validate(engine, task, batches)["loss"]
+        if abs(now - before) > SAME_LOSS[engine.config.precision] * abs(before):
+            raise TrainingError(
+                f"step {state.step}: {distributed.get_world_size()} workers took up what {state.workers} had saved with a validation loss of "
+                f"{before:.6g}, and find {now:.6g}; continue with train.workers={state.workers}"
+            )
 
 
 def validate(engine: Engine, task: ForecastTask, batches: list[dict[str, Any]]) -> dict[str, float]:

@@ -6,6 +6,7 @@ has the manifests of all workers and every file that they name, at its size; the
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Any
 import pyarrow.fs
 import ray
 import ray.train
+from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
 
 from plcp.base import PlcpError
 from plcp.console import errors
@@ -75,11 +77,15 @@ class Store:
             ) from error
 
     def result(self) -> ray.train.Result | None:
-        """What Ray Train knows of the checkpoints; None where there is none yet."""
+        """What Ray Train knows of the checkpoints; None where there is none yet. Raises DamagedError where its list is."""
+        logging.getLogger("ray.train.v2").setLevel(logging.WARNING)  # Ray explains at length that it found what is looked for
         with self.reaching():
             if self.files.get_file_info(f"{self.root}/{SNAPSHOT}").type == pyarrow.fs.FileType.NotFound:
                 return None
-            return ray.train.Result.from_path(self.root, self.files)
+            try:
+                return ray.train.Result.from_path(self.root, self.files)
+            except CheckpointManagerInitializationError as error:
+                raise DamagedError(SNAPSHOT, f"in {self.place}: {error}; continue the training, which makes the list anew") from error
 
     def recover(self, describe: Callable[[dict[str, Any]], dict[str, Any]], state: str) -> None:
         """Leave whole checkpoints only, and a list of them all that Ray Train can read, whatever a crash or a full disk left behind.
@@ -91,8 +97,7 @@ class Store:
         """
         with self.reaching():
             self.files.create_dir(self.root)
-            present = {Path(info.path).name for info in self._list(self.root) if info.type == pyarrow.fs.FileType.Directory}
-            listed = self._listed()
+            present, listed = self._present(), self._listed()
             damage = {name: self._damage(name) for name in sorted(present | listed)}
             whole = {name for name, found in damage.items() if not found}
             if listed and not whole:
@@ -103,6 +108,14 @@ class Store:
                 errors.print(f"train: checkpoint {name} is left out: {damage[name]}")
             for name in present - whole:
                 self.discard(name)
+
+    def tidy(self, latest: str) -> None:
+        """Remove what workers that were killed left half stored. `latest`: a checkpoint that Ray Train has listed."""
+        with self.reaching():
+            listed = self._listed()
+            if latest in listed:
+                for name in self._present() - listed:
+                    self.discard(name)
 
     def forget(self) -> None:
         """Remove all checkpoints."""
@@ -121,6 +134,10 @@ class Store:
             return {entry["checkpoint_dir_name"] for entry in self._read(SNAPSHOT)["checkpoint_results"]}
         except (FileNotFoundError, ValueError):
             return set()
+
+    def _present(self) -> set[str]:
+        """Names of all checkpoints, whole or not."""
+        return {Path(info.path).name for info in self._list(self.root) if info.type == pyarrow.fs.FileType.Directory}
 
     def _damage(self, name: str) -> str | None:
         """What a checkpoint lacks to be whole, as far as names and sizes tell."""

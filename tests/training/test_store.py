@@ -41,7 +41,7 @@ def put(place: str, name: str, step: int, score: float, workers: int = 2) -> Non
         (folder / "engine").mkdir(parents=True)
         (folder / f"{SHARE}.{worker}").write_bytes(bytes([step % 256]) * LARGE)
         if worker == 0:
-            state = State(step=step, score=score, judged_step=step)
+            state = State(step=step, score=score, weights=True)
             (folder / STATE).write_text(json.dumps(asdict(state)))
         sign(folder, worker, workers)
         kept = StorageContext(store.root.rpartition("/")[0], FOLDER, store.files)
@@ -68,7 +68,7 @@ def overwrite(place: str, path: str, content: bytes) -> None:
 
 def test_what_a_crash_cut_off_is_removed_and_the_whole_ones_are_listed_by_score_and_step(place: str) -> None:
     recover(place)  # nothing yet
-    with pytest.raises(Exception, match="no checkpoint yet"):
+    with pytest.raises(Exception, match="no checkpoint of validated weights yet"):
         last(place)
     for name, step, score in (("c1", 4, 0.5), ("c2", 8, 0.3), ("c3", 12, 0.4), ("c4", 16, 0.1)):
         put(place, name, step, score)

@@ -127,7 +127,8 @@ class Saver:
     def _store(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
         """In Ray Train's thread for uploads."""
         try:
-            sign(Path(checkpoint.path), self._rank, self._workers)
+            with _making_room(Path(checkpoint.path)):
+                sign(Path(checkpoint.path), self._rank, self._workers)
             keep = ray.train.get_context().get_storage().persist_current_checkpoint
             return cast(ray.train.Checkpoint, persistently(lambda: keep(checkpoint, name), self._patience, f"checkpoint {name}"))
         finally:

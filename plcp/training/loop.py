@@ -66,8 +66,8 @@ def run_workers(run: Run) -> None:
         try:
             return cluster.fit(functools.partial(worker, run, cpus), run.place, config.workers, cpus, gpus, config.max_failures)
         except DamagedError as damaged:
+            Store(run.place).leave_out(damaged)
             errors.print(f"train: {damaged}; continuing from the one before")
-            Store(run.place).discard(damaged.name)
 
 
 def worker(run: Run, threads: int) -> None:
@@ -238,7 +238,7 @@ def make_sure_it_continues(engine: Engine, task: ForecastTask, batches: list[dic
         before, now = state.validation["loss"], validate(engine, task, batches)["loss"]
         if abs(now - before) > SAME_LOSS[engine.config.precision] * abs(before):
             raise TrainingError(
-                f"step {state.step}: {distributed.get_world_size()} workers took up what {state.workers} had saved with a validation loss of "
+                f"step {state.step}: {distributed.get_world_size()} workers took up what {state.workers} saved with a validation loss of "
                 f"{before:.6g}, and find {now:.6g}; continue with train.workers={state.workers}"
             )
 

@@ -21,11 +21,11 @@ import ray
 import ray.train
 from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
 
-from plcp.base import PlcpError
+from plcp.base import ConfigError, PlcpError
 from plcp.console import errors
 
 FOLDER = "checkpoints"  # below a run, or below the place its options name
-MANIFEST = "manifest-{:05d}.json"  # of one worker
+MANIFESTS = "manifest-*.json"  # one of each worker, by its rank
 SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's list of a run's checkpoints
 WAIT, LONGEST_WAIT = 0.5, 15.0  # seconds between the attempts to store a checkpoint: doubled from the first up to the other
 
@@ -53,8 +53,13 @@ class Store:
 
     @cached_property
     def _found(self) -> tuple[pyarrow.fs.FileSystem, str]:
-        with self.reaching():
-            return pyarrow.fs.FileSystem.from_uri(self.place)
+        try:
+            with self.reaching():
+                return pyarrow.fs.FileSystem.from_uri(self.place)
+        except ValueError as error:
+            raise ConfigError(
+                f"storage {self.place}: {error}; give a folder's whole path, or a URI as pyarrow takes it (s3://…)"
+            ) from error
 
     @property
     def files(self) -> pyarrow.fs.FileSystem:
@@ -70,7 +75,7 @@ class Store:
         """Raises StorageError in place of what goes wrong with the storage."""
         try:
             yield
-        except (OSError, ValueError) as error:  # a ValueError is how pyarrow says that a URI is none
+        except OSError as error:
             raise StorageError(
                 f"{self.place}: {error}. Make sure that the checkpoints' storage can be reached and has room; "
                 "the same command then continues from the last whole checkpoint"
@@ -123,6 +128,13 @@ class Store:
             if self.files.get_file_info(self.root).type != pyarrow.fs.FileType.NotFound:
                 self.files.delete_dir(self.root)
 
+    def leave_out(self, damaged: DamagedError) -> None:
+        """Remove a checkpoint whose sums do not hold. Raises the error itself where there is no other one: a person has to look then."""
+        with self.reaching():
+            if not self._listed() - {damaged.name}:
+                raise damaged
+            self.discard(damaged.name)
+
     def discard(self, name: str) -> None:
         """Remove one checkpoint."""
         with self.reaching():
@@ -143,15 +155,19 @@ class Store:
         """What a checkpoint lacks to be whole, as far as names and sizes tell."""
         folder = f"{self.root}/{name}"
         sizes = {info.path.rpartition(f"{name}/")[2]: info.size for info in self._list(folder, recursive=True)}
-        if MANIFEST.format(0) not in sizes:
-            return f"no {MANIFEST.format(0)}, so it was never finished"
-        for worker in range(self._read(f"{name}/{MANIFEST.format(0)}")["workers"]):
-            manifest = MANIFEST.format(worker)
-            if manifest not in sizes:
+        worker, workers = 0, 1
+        while worker < workers:
+            manifest = manifest_of(worker)
+            if not sizes.get(manifest):
                 return f"no {manifest}, so it was never finished"
-            for path, (size, _) in self._read(f"{name}/{manifest}")["files"].items():
+            try:
+                content = self._read(f"{name}/{manifest}")
+            except ValueError:
+                return f"{manifest} is cut off"
+            for path, (size, _) in content["files"].items():
                 if sizes.get(path) != size:
                     return f"{path} has {sizes.get(path, 'no')} bytes in place of {size}"
+            worker, workers = worker + 1, content["workers"]
         return None
 
     def _list(self, folder: str, recursive: bool = False) -> list[pyarrow.fs.FileInfo]:
@@ -188,16 +204,20 @@ def below(place: str, name: str) -> str:
     return f"{path.rstrip('/')}/{name}{mark}{options}"
 
 
+def manifest_of(worker: int) -> str:
+    return MANIFESTS.replace("*", f"{worker:05d}")
+
+
 def sign(folder: Path, worker: int, workers: int) -> None:
     """Add the manifest of a worker's files to their folder."""
     files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
     content = {"workers": workers, "files": {name: [path.stat().st_size, _sha256(path)] for name, path in files.items()}}
-    (folder / MANIFEST.format(worker)).write_text(json.dumps(content, indent=1))
+    (folder / manifest_of(worker)).write_text(json.dumps(content, indent=1))
 
 
 def damage(folder: Path, share: slice) -> str | None:
     """What in a `share` of a checkpoint's files is not what was written; `folder` is local."""
-    manifests = [json.loads(path.read_text())["files"] for path in sorted(folder.glob(MANIFEST.replace("{:05d}", "*")))]
+    manifests = [json.loads(path.read_text())["files"] for path in sorted(folder.glob(MANIFESTS))]
     signed = sorted((name, *entry) for manifest in manifests for name, entry in manifest.items())
     for name, size, sha256 in signed[share]:
         path = folder / name

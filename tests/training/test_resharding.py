@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import Tensor, distributed, multiprocessing
 
 from plcp.base import ModelError
-from plcp.training.engine import SAVED, Engine, EngineConfig, load_deepspeed
-from plcp.training.resharding import cut, world_size
+from plcp.training.engine import SAVED, Engine, EngineConfig
+from plcp.training.resharding import _converted, cut, world_size
 from tests.training.test_engine import STAGES, Net, whole
 
 CASES, STEPS, MORE = 12, 3, 4
-WAYS = ((2, None, "of 2"), (1, "of 2", "of 1"), (3, "of 2", None), (3, "of 1", None))  # workers, what they load, what they save
+WAYS = ((2, "", "2"), (1, "2", "2-1"), (3, "2", "2-3"), (3, "2-1", "2-1-3"))  # workers, what they load, what they save
 
 
 def worker(rank: int, world: int, root: Path) -> None:
@@ -32,13 +32,11 @@ def worker(rank: int, world: int, root: Path) -> None:
             else:
                 for seed in range(STEPS):
                     learn(engine, seed, rank, world)
-            if save:
-                engine.save(folder / save)
-                distributed.barrier()
+            engine.save(folder / save)
             state = learnt(engine, stage)
             state["losses"] = [learn(engine, STEPS + k, rank, world) for k in range(MORE)]
             if rank == 0:
-                torch.save(state, root / f"{stage}-{precision}-{world}-{load}.pt")
+                torch.save(state, folder / f"{save}.pt")
     distributed.barrier()
     distributed.destroy_process_group()
 
@@ -55,42 +53,51 @@ def learn(engine: Engine, seed: int, rank: int, world: int) -> float:
 
 
 def learnt(engine: Engine, stage: int) -> dict[str, Any]:
-    """Weights, their average, Adam's moments and steps, and the groups' own options."""
+    """Weights, their average, Adam's steps and the groups' own options."""
     optimizer = engine.deepspeed.optimizer if stage == 0 else engine.deepspeed.optimizer.optimizer
-    moments: dict[str, Any] = {}
-    for name, parameter in engine.model.named_parameters():
-        if parameter.requires_grad and stage:
-            for moment in ("exp_avg", "exp_avg_sq"):
-                moments[f"{name}.{moment}"] = load_deepspeed().utils.safe_get_full_optimizer_state(parameter, moment)
     return {
         "weights": engine.weights(),
         "average": whole(engine),
-        "moments": moments,
         "steps": {float(state["step"]) for state in optimizer.state.values()},
         "options": [(group["weight_decay"], group["factor"]) for group in optimizer.param_groups],
     }
+
+
+def moments(saved: Path, stage: int) -> dict[str, Tensor]:
+    """Adam's moments and the fp32 weights by parameter, put together from a checkpoint's shares."""
+    if stage == 0:
+        states = torch.load(saved / SAVED / "mp_rank_00_model_states.pt", weights_only=False)["optimizer"]["state"]
+        return {f"{group}/{kind}": state[kind] for group, state in states.items() for kind in ("exp_avg", "exp_avg_sq")}
+    out = saved / "whole"
+    if not out.exists():
+        assert _converted(saved / SAVED, out) == out
+    files = [path for path in (out / "zero").rglob("*.pt") if path.parent.name != "zero" and path.stem != "step"]
+    found = {f"{path.parent.name}/{path.stem}": torch.load(path, weights_only=False) for path in files}
+    return {name: (value["param"] if isinstance(value, dict) else value).flatten() for name, value in found.items()}
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("worlds")
     for stage, precision in STAGES:
-        for name in ("of 1", "of 2"):
-            (folder / f"{stage}-{precision}" / name).mkdir(parents=True)
+        for _, _, save in WAYS:
+            (folder / f"{stage}-{precision}" / save).mkdir(parents=True)
     for world in (2, 1, 3):
         multiprocessing.spawn(worker, (world, folder), nprocs=world)
     return folder
 
 
 @pytest.mark.system
-@pytest.mark.parametrize(("world", "load"), [(1, "of 2"), (3, "of 2"), (3, "of 1")])
+@pytest.mark.parametrize("way", ["2-1", "2-3", "2-1-3"])
 @pytest.mark.parametrize(("stage", "precision"), STAGES)
 def test_another_number_of_workers_takes_up_weights_average_and_moments_to_the_bit(
-    root: Path, stage: int, precision: str, world: int, load: str
+    root: Path, stage: int, precision: str, way: str
 ) -> None:
-    before, after = (torch.load(root / f"{stage}-{precision}-{name}.pt") for name in ("2-None", f"{world}-{load}"))
+    saved = [root / f"{stage}-{precision}" / name for name in ("2", way)]
+    before, after = (torch.load(folder.with_suffix(".pt")) | {"moments": moments(folder, stage)} for folder in saved)
     for kind in ("weights", "average", "moments"):
         assert before[kind].keys() == after[kind].keys()
+        assert len(before[kind]) >= 6
         for name, value in before[kind].items():
             assert torch.equal(value, after[kind][name]), (kind, name)
     assert after["steps"] == before["steps"] == {STEPS}

@@ -11,6 +11,7 @@ import pytest
 from ray.train import Checkpoint
 from ray.train.v2._internal.execution.storage import StorageContext
 
+from plcp.base import ConfigError
 from plcp.training.checkpoint import STATE, State, best, last, recover
 from plcp.training.store import FOLDER, SNAPSHOT, DamagedError, StorageError, Store, damage, persistently, sign
 from tests.s3 import Server, s3_server
@@ -82,13 +83,15 @@ def test_what_a_crash_cut_off_is_removed_and_the_whole_ones_are_listed_by_score_
 
 
 def test_a_checkpoint_is_whole_only_with_the_manifests_of_all_workers(place: str) -> None:
-    put(place, "c1", 4, 0.5)
-    put(place, "c2", 8, 0.3)
+    for step, name in enumerate(("c1", "c2", "c3", "c4"), 1):
+        put(place, name, step, 0.1)
     store = Store(place)
     store.files.delete_file(f"{store.root}/c2/manifest-00001.json")
+    overwrite(place, "c3/manifest-00000.json", b"")
+    overwrite(place, "c4/manifest-00001.json", b'{"workers": 2, "fi')
     recover(place)
     assert names(place) == {"c1"}
-    assert last(place)[1].step == 4
+    assert last(place)[1].step == 1
 
 
 def test_without_a_whole_one_left_the_damage_is_named_and_nothing_is_removed(place: str) -> None:
@@ -108,15 +111,23 @@ def test_bytes_that_changed_in_place_are_found_when_it_is_read(tmp_path: Path) -
     assert "share.pt.1 is not what was written" in str(damage(tmp_path / FOLDER / "c1", slice(None)))
     shares = [damage(tmp_path / FOLDER / "c1", slice(worker, None, 3)) for worker in range(3)]
     assert sum(found is not None for found in shares) == 1  # the workers of a node look at every file once
-    with pytest.raises(DamagedError, match="not what was written"):
+    with pytest.raises(DamagedError, match="not what was written") as damaged:
         last(tmp_path)
+    with pytest.raises(DamagedError):  # the only one is for a person to look at
+        Store(str(tmp_path)).leave_out(damaged.value)
+    put(str(tmp_path), "c0", 2, 0.6)
+    recover(str(tmp_path))
+    Store(str(tmp_path)).leave_out(damaged.value)
+    recover(str(tmp_path))
+    assert last(tmp_path)[1].step == 2
 
 
 def test_a_bucket_that_cannot_be_reached_is_named(server: Server) -> None:
     with pytest.raises(StorageError, match=r"127\.0\.0\.1:9.*can be reached"):
-        recover("s3://shop/runs?endpoint_override=127.0.0.1:9&scheme=http&connect_timeout=1")
-    with pytest.raises(StorageError, match="nonsense://"):
-        recover("nonsense://shop")
+        recover("s3://shop/runs?endpoint_override=127.0.0.1:9&scheme=http")
+    for wrong in ("nonsense://shop", "relative/folder"):
+        with pytest.raises(ConfigError, match=f"storage {wrong}.*whole path"):
+            recover(wrong)
 
 
 def test_a_failing_storage_is_tried_again_until_it_answers_or_patience_ends() -> None:

@@ -167,7 +167,7 @@ def restore(engine: Engine, place: str) -> State:
         Store(place).tidy(Path(checkpoint.path).name)
     state = load(engine, checkpoint)
     judged = [metrics for metrics in (reported.metrics for reported in _reported()) if metrics[SCORE] < UNJUDGED]
-    best = min(judged, key=lambda metrics: metrics[SCORE], default={SCORE: None, "step": 0})
+    best: dict[str, Any] = min(judged, key=lambda metrics: metrics[SCORE], default={SCORE: None, "step": 0})
     state.best_score, state.best_step = best[SCORE], best["step"]  # as it stood, unless the best turned out damaged
     return state
 

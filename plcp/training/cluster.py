@@ -36,7 +36,7 @@ class Endurance(UserCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: ray.train.Checkpoint | None) -> None:
         self.failures = 0
 
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
         """Raises what ends the run."""
         failed = list(worker_exceptions.values())
         for own in failed:
@@ -102,20 +102,7 @@ def fit(worker: Callable[[], None], place: str, workers: int | tuple[int, int], 
 
     Raises TrainingError with the worker's own message, and KeyboardInterrupt after Ctrl-C, when all workers have stopped.
     """
-    trainer = TorchTrainer(
-        worker,
-        torch_config=NoticingTorchConfig(backend="nccl" if gpus else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})}
-        ),
-        run_config=RunConfig(
-            name=FOLDER,
-            storage_path=place,
-            checkpoint_config=CheckpointConfig(num_to_keep=KEPT, checkpoint_score_attribute=SCORE, checkpoint_score_order="min"),
-            failure_config=FailureConfig(max_failures=-1),  # see Endurance
-            callbacks=[Endurance(max_failures)],
-        ),
-    )
+    trainer = _trainer(worker, place, workers, {"CPU": cpus, **({"GPU": gpus} if gpus else {})}, max_failures)
     own = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
@@ -128,7 +115,28 @@ def fit(worker: Callable[[], None], place: str, workers: int | tuple[int, int], 
             signal.signal(signal.SIGINT, own)  # Ray Train keeps its own for good
 
 
-def cause(error: TrainingFailedError) -> Exception:
+def _trainer(
+    worker: Callable[[], None], place: str, workers: int | tuple[int, int], each: dict[str, float], max_failures: int
+) -> TorchTrainer:
+    gpus = bool(each.get("GPU"))
+    # the types of Ray's public names are those of its first version of Train
+    scaling: dict[str, Any] = {"num_workers": workers, "use_gpu": gpus, "resources_per_worker": each}
+    callbacks: list[Any] = [Endurance(max_failures)]
+    return TorchTrainer(
+        worker,
+        torch_config=NoticingTorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(**scaling),
+        run_config=RunConfig(
+            name=FOLDER,
+            storage_path=place,
+            checkpoint_config=CheckpointConfig(num_to_keep=KEPT, checkpoint_score_attribute=SCORE, checkpoint_score_order="min"),
+            failure_config=FailureConfig(max_failures=-1),  # see Endurance
+            callbacks=callbacks,
+        ),
+    )
+
+
+def cause(error: Exception) -> Exception:
     """What the user should read: a worker's own error where it is one that can be mended."""
     own = getattr(error, "controller_failure", None)
     if isinstance(own, PlcpError):

@@ -51,7 +51,7 @@ class NoticingTorchConfig(TorchConfig):
 
 
 class _NoticingBackend(_TorchBackend):
-    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
         super().on_start(worker_group, backend_config)
         worker_group.execute(_listen)  # on each worker's main thread, which alone may set a handler
 

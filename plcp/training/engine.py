@@ -139,7 +139,7 @@ class Engine:
         else:
             self._load_universal(folder)
         if self.average is not None:
-            self.average.values = self._load_average(folder / SAVED, before if self._sharded else 1)
+            self.average.values = self._load_average(folder / SAVED, before)
 
     def _load_shares(self, folder: Path) -> None:
         path, _ = self.deepspeed.load_checkpoint(str(folder), tag=SAVED, load_module_strict=False, load_lr_scheduler_states=False)
@@ -161,13 +161,13 @@ class Engine:
         """Adam's state, by parameter group or part of one."""
         return list(self.deepspeed.optimizer.optimizer.state.values())
 
-    def _load_average(self, folder: Path, shares: int) -> list[Tensor]:
-        """The average in the shares of this number of workers, from files in `shares` of them."""
+    def _load_average(self, folder: Path, before: int) -> list[Tensor]:
+        """This worker's share of the average, from those of as many workers as there were before."""
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        if shares in (1, world):
-            own = folder / average_file(rank if shares > 1 else 0)
+        if before == world or not self._sharded:
+            own = folder / average_file(rank if self._sharded else 0)
             return cast(list[Tensor], torch.load(own, map_location=self.device, weights_only=True))
-        files = [torch.load(folder / average_file(k), mmap=True, weights_only=True) for k in range(shares)]
+        files = [torch.load(folder / average_file(k), mmap=True, weights_only=True) for k in range(before)]
         learnt: list[Any] = [p for p in self.model.parameters() if p.requires_grad]
         sizes = [p.ds_numel for p in learnt]  # whole, as DeepSpeed notes it
         values = [resharding.cut(parts, size, rank, world).to(self.device) for size, *parts in zip(sizes, *files, strict=False)]

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from plcp.base import Config, ModelError
+from plcp.training import resharding
 from plcp.training.average import WeightAverage
 
 SAVED = "engine"  # folder of the sharded state in a checkpoint
@@ -127,19 +128,55 @@ class Engine:
     def save(self, folder: Path) -> None:
         """Each worker's share of what was learnt, of its moments and of its average, into a folder."""
         self.deepspeed.save_checkpoint(str(folder), tag=SAVED, save_latest=False, exclude_frozen_parameters=True)
-        if self.average is not None:
-            torch.save(self.average.values, folder / SAVED / self._average_file())
+        if self.average is not None and (self._sharded or torch.distributed.get_rank() == 0):
+            torch.save(self.average.values, folder / SAVED / average_file(torch.distributed.get_rank()))
 
     def load(self, folder: Path) -> None:
-        """What `save` wrote, on the same number of workers. Raises ModelError where it is incomplete."""
+        """What `save` wrote, on any number of workers. Raises ModelError where it is of another kind of engine."""
+        before, now = resharding.world_size(folder / SAVED), torch.distributed.get_world_size()
+        if before == now or self.config.zero_stage == 0:  # without ZeRO every worker saves and needs the same
+            self._load_shares(folder)
+        else:
+            self._load_universal(folder)
+        if self.average is not None:
+            self.average.values = self._load_average(folder / SAVED, before)
+
+    def _load_shares(self, folder: Path) -> None:
         path, _ = self.deepspeed.load_checkpoint(str(folder), tag=SAVED, load_module_strict=False, load_lr_scheduler_states=False)
         if path is None:
             raise ModelError(f"{folder / SAVED}: cannot be loaded as a checkpoint of zero_stage {self.config.zero_stage}")
-        if self.average is not None:
-            self.average.values = torch.load(folder / SAVED / self._average_file(), map_location=self.device, weights_only=True)
 
-    def _average_file(self) -> str:
-        return f"average-{torch.distributed.get_rank():05d}.pt"
+    def _load_universal(self, folder: Path) -> None:
+        """The shares of another number of workers, put together and cut anew."""
+        options = [{k: v for k, v in group.items() if k != "params"} for group in self.deepspeed.optimizer.param_groups]
+        with resharding.universal(folder / SAVED) as whole, resharding.loading_universal(self.deepspeed):
+            self._load_shares(whole.parent)
+        # under ZeRO-3, DeepSpeed gives all groups the options of the first, and all their steps one tensor
+        for group, own in zip(self.deepspeed.optimizer.param_groups, options, strict=True):
+            group.update(own)
+        for state in self._moments():
+            state["step"] = state["step"].clone()
+
+    def _moments(self) -> list[dict[str, Tensor]]:
+        """Adam's state, by parameter group or part of one."""
+        return list(self.deepspeed.optimizer.optimizer.state.values())
+
+    def _load_average(self, folder: Path, before: int) -> list[Tensor]:
+        """This worker's share of the average, from those of as many workers as there were before."""
+        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        if before == world or not self._sharded:
+            own = folder / average_file(rank if self._sharded else 0)
+            return cast(list[Tensor], torch.load(own, map_location=self.device, weights_only=True))
+        files = [torch.load(folder / average_file(k), mmap=True, weights_only=True) for k in range(before)]
+        learnt: list[Any] = [p for p in self.model.parameters() if p.requires_grad]
+        sizes = [p.ds_numel for p in learnt]  # whole, as DeepSpeed notes it
+        values = [resharding.cut(parts, size, rank, world).to(self.device) for size, *parts in zip(sizes, *files, strict=False)]
+        return [*values, files[0][-1].to(self.device)]
+
+    @property
+    def _sharded(self) -> bool:
+        """Whether a worker holds its share only of the weights, and so of their average."""
+        return self.config.zero_stage == 3
 
     def _trainable(self) -> list[Tensor]:
         """The weights this worker computes with: its shares under ZeRO-3, the whole ones otherwise."""
@@ -174,6 +211,10 @@ class CarefulAdamW(torch.optim.AdamW):
         self.overflow = not all(bool(torch.isfinite(g).all()) for g in gradients)
         if not self.overflow:
             super().step(closure)
+
+
+def average_file(rank: int) -> str:
+    return f"average-{rank:05d}.pt"
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, slow: dict[str, float]) -> list[dict[str, Any]]:

@@ -28,11 +28,11 @@ def export(run: Path, model: Path) -> Path:
     usable checkpoint, DataError where the data it was trained on is gone.
     """
     this = Run.open(Path(run).resolve())
-    folder, state = checkpoint.best(this.folder)
+    folder, state = checkpoint.best(this.place)
     preprocessor = Preprocessor.load(this.folder / PREPROCESSOR)
     trained = load_weights(this, preprocessor, folder / checkpoint.WEIGHTS)
     calibration = calibrate(this, trained, preprocessor)  # by weights that never saw the weeks held back
-    last, end = checkpoint.last(this.folder)
+    last, end = checkpoint.last(this.place)
     refit = 0
     if end.refit_from is not None and (last / checkpoint.WEIGHTS).exists():
         trained, refit = load_weights(this, preprocessor, last / checkpoint.WEIGHTS), end.step - end.refit_from

@@ -15,26 +15,31 @@ import torch
 from torch import Tensor, distributed
 
 from plcp.base import DataError
+from plcp.console import errors
 from plcp.data.loader import CaseLoader
 from plcp.data.prepared import Prepared
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint, cluster, progress
-from plcp.training.checkpoint import State
+from plcp.training.checkpoint import Saver, State
 from plcp.training.cluster import TrainingError
 from plcp.training.engine import Engine
+from plcp.training.preemption import Notice, PreemptedError
 from plcp.training.progress import MetricsLog, Window
 from plcp.training.runs import PREPROCESSOR, VECTORS, Run, RunResult, TrainConfig
+from plcp.training.store import DamagedError, Store
 from plcp.training.task import ForecastTask
 
 SHOWN_SKUS = 20  # of a batch that went wrong
+VALIDATION_BATCH = 256  # cases at most
+SAME_LOSS = {"fp32": 1e-3, "bf16": 2e-2}  # relative difference that rounding may make
 
 
 def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: int = 0, resume: bool = True) -> RunResult:
     """Learn from PREPARED, whose last weeks validate; everything goes below the folder `run`.
 
-    A run that was interrupted continues from its last checkpoint, to the same weights; a finished one is returned as it is.
+    A run that was interrupted continues from its last whole checkpoint, to the same weights; a finished one is returned as it is.
     `resume=False` starts anew. Raises ConfigError where the folder holds a run with other options or data, TrainingError where
-    it cannot go on, KeyboardInterrupt on Ctrl-C.
+    it cannot go on, StorageError where its checkpoints cannot be stored, KeyboardInterrupt on Ctrl-C.
     """
     data = Prepared.open(Path(prepared).resolve())
     this = Run(Path(run).resolve(), data, (config or TrainConfig()).fitted(data), seed)
@@ -43,13 +48,26 @@ def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: in
     this.begin()
     result = this.finished()
     if result is None:
-        workers, asked = this.config.workers, (this.config.cpus_per_worker, this.config.gpus_per_worker)
-        cluster.connect(workers)
-        cpus, gpus = cluster.share(cluster.nodes_up(), workers, *asked)
         with progress.live(this.folder, this.config.steps + this.config.refit_steps):
-            cluster.fit(functools.partial(worker, this, cpus), this.folder, workers, cpus, gpus)
+            run_workers(this)
         result = this.finish()
     return result
+
+
+def run_workers(run: Run) -> None:
+    """To the end of the run; a checkpoint that turns out damaged is left out, and the one before it taken."""
+    config = run.config
+    least, most = config.fewest_and_most
+    cluster.connect(least)
+    asked = config.cpus_per_worker, config.gpus_per_worker
+    cpus, gpus = cluster.share(cluster.nodes_up(), cluster.expected(cluster.nodes_up(), least, most, *asked), *asked)
+    while True:
+        checkpoint.recover(run.place)
+        try:
+            return cluster.fit(functools.partial(worker, run, cpus), run.place, config.workers, cpus, gpus, config.max_failures)
+        except DamagedError as damaged:
+            Store(run.place).leave_out(damaged)
+            errors.print(f"train: {damaged}; continuing from the one before")
 
 
 def worker(run: Run, threads: int) -> None:
@@ -60,24 +78,38 @@ def worker(run: Run, threads: int) -> None:
     torch.manual_seed(run.seed)  # the same first weights on every worker
     task = make_task(run, device)
     engine = Engine(task.model, config.engine, micro_batch=max(1, config.loader.batch_size // world), slow=task.slow)
-    validation = held_back(task.loader("validation", rank=rank, world_size=world), config)
-    state = checkpoint.restore(engine)
+    validation = held_back(task.loader("validation"), config, rank, world)
+    state = checkpoint.restore(engine, run.place)
+    if state.workers not in (0, world):
+        make_sure_it_continues(engine, task, validation, state)
+    saver, notice = Saver(run.place, config.storage_patience), Notice()
     log = MetricsLog(run.folder, state.step, write=rank == 0)
     if state.refit_from is None:
         for due in steps(engine, task, task.loader("train", seed=run.seed, rank=rank, world_size=world), state, run, log):
             if due:
                 best = state.judge(validate(engine, task, validation), config.select)
                 log.write(state.step, **state.metrics)
-                checkpoint.save(engine, state, weights=best)
+                saver.save(engine, state, weights=best)
+            heed(notice, saver, engine, state, saved=due)
         if config.refit_steps:
             if state.best_step < state.step:  # from the weights that were judged the best
-                engine.load(checkpoint.best(run.folder)[0])
+                checkpoint.load_best(engine)
             state.begin_refit()
     if state.refit_from is not None:
         for due in steps(engine, task, task.loader("all", seed=run.seed, rank=rank, world_size=world), state, run, log):
             if due:
-                checkpoint.save(engine, state, weights=not more(state, config))
+                saver.save(engine, state, weights=not more(state, config))
+            heed(notice, saver, engine, state, saved=due)
     log.close()
+
+
+def heed(notice: Notice, saver: Saver, engine: Engine, state: State, saved: bool) -> None:
+    """Leave with a checkpoint of this very step where a worker's machine is about to be taken away; Ray Train starts the workers anew."""
+    if notice.given():
+        if not saved:
+            saver.save(engine, state, weights=False)
+        saver.settle()
+        raise PreemptedError(f"stopped on notice after step {state.step}")
 
 
 def more(state: State, config: TrainConfig) -> bool:
@@ -109,15 +141,21 @@ def set_up(threads: int) -> torch.device:
     return ray.train.torch.get_device()
 
 
-def held_back(loader: CaseLoader, config: TrainConfig) -> list[dict[str, Any]]:
-    """This worker's share of the batches that validate. Raises DataError where there is none."""
-    batches = list(itertools.islice(loader, -(-config.validation_cases // config.loader.batch_size)))
+def held_back(loader: CaseLoader, config: TrainConfig, rank: int, world: int) -> list[dict[str, Any]]:
+    """This worker's share of the batches that validate: whole ones, so that the loss is the same for any number of workers.
+
+    Where there are too few for all, a worker gets one of weight 0, so that collective steps stay in step. Raises DataError where there
+    is none.
+    """
+    loader.config = loader.config.model_copy(update={"batch_size": min(VALIDATION_BATCH, config.loader.batch_size)})
+    batches = list(itertools.islice(loader, -(-config.validation_cases // loader.config.batch_size)))
     if not batches:
         raise DataError(
             f"{loader.prepared.root}: nothing to validate on, as no product sold in the {config.loader.active_within} weeks before the "
             f"last {config.loader.validation_weeks}; give newer data, or raise loader.active_within"
         )
-    return batches
+    own, filling = batches[rank::world], {**batches[0], "weight": torch.zeros_like(batches[0]["weight"])}
+    return own + [filling] * (-(-len(batches) // world) - len(own))
 
 
 def make_task(run: Run, device: torch.device) -> ForecastTask:
@@ -192,6 +230,17 @@ def report_skipped(seen: list[tuple[Tensor, list[str]]], state: State, limit: in
             f"Products in the batch: {', '.join(names[:SHOWN_SKUS])}{' …' if len(names) > SHOWN_SKUS else ''}. "
             "Look at their prices and units and prepare again, or lower engine.learning_rate; then start anew"
         )
+
+
+def make_sure_it_continues(engine: Engine, task: ForecastTask, batches: list[dict[str, Any]], state: State) -> None:
+    """Where another number of workers took up a checkpoint: raises TrainingError unless it validates as it did (DeepSpeed #6691)."""
+    if state.judged_step == state.step and state.refit_from is None:
+        before, now = state.validation["loss"], validate(engine, task, batches)["loss"]
+        if abs(now - before) > SAME_LOSS[engine.config.precision] * abs(before):
+            raise TrainingError(
+                f"step {state.step}: {distributed.get_world_size()} workers took up what {state.workers} saved with a validation loss of "
+                f"{before:.6g}, and find {now:.6g}; continue with train.workers={state.workers}"
+            )
 
 
 def validate(engine: Engine, task: ForecastTask, batches: list[dict[str, Any]]) -> dict[str, float]:

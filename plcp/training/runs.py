@@ -3,7 +3,7 @@
 config.json    options, seed and data, which a run keeps from start to end
 preprocessor/  tokenizer and image settings
 vectors/       outputs of frozen towers by content
-checkpoints/   see checkpoint.py
+checkpoints/   see checkpoint.py; elsewhere where `storage` says so
 metrics.jsonl, tensorboard/
 result.json    once the run is finished
 """
@@ -13,9 +13,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from uuid import uuid4
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from plcp.base import Config, ConfigError, ModelError
 from plcp.data.loader import LoaderConfig
@@ -27,9 +28,13 @@ from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint
 from plcp.training.engine import EngineConfig
 from plcp.training.progress import METRICS, TENSORBOARD
+from plcp.training.store import Store, below
 from plcp.training.task import vocabulary_texts
 
 CONFIG, PREPROCESSOR, VECTORS, RESULT = "config.json", "preprocessor", "vectors", "result.json"
+
+
+Workers = Annotated[int, Field(ge=1)]
 
 
 class TrainConfig(Config):
@@ -40,8 +45,11 @@ class TrainConfig(Config):
     loader: LoaderConfig = Field(default_factory=lambda: LoaderConfig.model_validate({}))
     loss: LossConfig = Field(default_factory=lambda: LossConfig.model_validate({}))
     engine: EngineConfig = Field(default_factory=lambda: EngineConfig.model_validate({}))
-    workers: int = Field(2, ge=1)
-    # What a worker gets is no part of what a run is, so that it can be continued on other machines: both are left out of its record.
+    # How many workers there are, and what each gets, is no part of what a run is, so that it can be continued on other machines: all
+    # that is excluded here is left out of its record.
+    workers: Workers | tuple[Workers, Workers] = Field(
+        2, exclude=True, description="or [least, most]: as many as there is room for, which may change while it trains"
+    )
     gpus_per_worker: int | None = Field(
         None,
         ge=0,
@@ -50,6 +58,18 @@ class TrainConfig(Config):
     )
     cpus_per_worker: int | None = Field(
         None, ge=1, exclude=True, description="also its threads; if not given, as many as the nodes now up have for each"
+    )
+    max_failures: int = Field(
+        3,
+        ge=0,
+        exclude=True,
+        description="failures of workers in a row, without a checkpoint in between, from which they start again; one more ends the run",
+    )
+    storage: str | None = Field(
+        None, description="where checkpoints are kept, below a folder of the run's own: a path or URI (s3://…); if not given, with the run"
+    )
+    storage_patience: float = Field(
+        600.0, ge=0, exclude=True, description="seconds for which storing a checkpoint is tried again, before training stops"
     )
     steps: int = Field(1000, ge=1, description="at most; see patience")
     validate_every: int = Field(100, ge=1, description="steps between validations, each of which leaves a checkpoint")
@@ -63,6 +83,18 @@ class TrainConfig(Config):
     patience: int = Field(5, ge=1, description="validations without a lower one after which training stops")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     max_skipped: int = Field(20, ge=0, description="steps left out, because loss or gradient is not finite, before training stops")
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        least, most = self.fewest_and_most
+        if least > most:
+            raise ValueError(f"workers [{least}, {most}]: the first is the least, so it cannot be more than the second")
+        return self
+
+    @property
+    def fewest_and_most(self) -> tuple[int, int]:
+        """Workers at least and at most."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
     def fitted(self, prepared: Prepared) -> Self:
         """The options with everything settled that this data decides."""
@@ -117,13 +149,22 @@ class Run:
         model = self.config.model
         texts = vocabulary_texts(self.data) if model.text is not None else []
         Preprocessor.build(model.text, model.image, texts).save(self.folder / PREPROCESSOR)
-        write_json(path, {**identity, "prepared": str(self.data.root)})
+        write_json(path, {**identity, "prepared": str(self.data.root), "id": uuid4().hex[:12]})
+
+    @property
+    def place(self) -> str:
+        """Where the checkpoints of a run that was begun lie; see Store."""
+        if self.config.storage is None:
+            return str(self.folder)
+        return below(self.config.storage, f"{self.folder.name}-{read_json(self.folder / CONFIG)['id']}")
 
     def forget(self) -> None:
         """Remove whatever a run left in the folder, and nothing else."""
+        if (self.folder / CONFIG).exists():
+            Store(self.place).forget()
         for name in (RESULT, CONFIG, METRICS):
             (self.folder / name).unlink(missing_ok=True)
-        for name in (PREPROCESSOR, VECTORS, TENSORBOARD, checkpoint.FOLDER):
+        for name in (PREPROCESSOR, VECTORS, TENSORBOARD):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def finished(self) -> RunResult | None:
@@ -138,7 +179,7 @@ class Run:
 
     def finish(self) -> RunResult:
         """Write down what came of it."""
-        (_, last), (_, best) = checkpoint.last(self.folder), checkpoint.best(self.folder)
+        (_, last), (_, best) = checkpoint.last(self.place), checkpoint.best(self.place)
         result = RunResult(self.folder, last.step, last.skipped, best.step, best.validation)
         content = {name: value for name, value in asdict(result).items() if name != "run"}
         write_json(self.folder / RESULT, content)

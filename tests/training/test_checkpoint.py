@@ -19,7 +19,7 @@ def test_the_lowest_of_the_chosen_loss_is_the_best_and_the_others_are_counted() 
 
 def test_a_folder_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     for ask in (checkpoint.best, checkpoint.last):
-        with pytest.raises(ModelError, match="holds no checkpoint yet"):
+        with pytest.raises(ModelError, match="holds no checkpoint of validated weights yet"):
             ask(tmp_path)
 
 

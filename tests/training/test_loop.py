@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import ray
 import torch
@@ -50,14 +52,28 @@ def signalled(prepared: Prepared, run: Path, options: TrainConfig, sign: signal.
     """Train in a process of its own that gets a signal once it has taken `step` steps."""
     command = [sys.executable, "-c", DRIVER, str(prepared.root), str(run), options.model_dump_json(), str(SEED)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as driver:
-        while driver.poll() is None and max((line["step"] for line in progress.read(run / progress.METRICS)), default=0) < step:
-            time.sleep(0.02)
+        wait_for(driver, run, step)
         driver.send_signal(sign)
         assert driver.stderr is not None
         return subprocess.CompletedProcess(command, driver.wait(), stderr=driver.stderr.read())
 
 
-def test_two_workers_learn_and_keep_the_best_and_the_last_checkpoint(undisturbed: Path, options: TrainConfig) -> None:
+def wait_for(driver: subprocess.Popen, run: Path, step: int) -> None:
+    """Until a run has taken so many steps, or ended."""
+    while driver.poll() is None and max((line["step"] for line in progress.read(run / progress.METRICS)), default=0) < step:
+        time.sleep(0.02)
+
+
+def workers_of(driver: subprocess.Popen) -> list[int]:
+    """Process ids of a local training's workers."""
+    return [child.pid for child in psutil.Process(driver.pid).children(recursive=True) if "RayTrainWorker" in child.name()]
+
+
+def steps_kept(run: Path) -> set[int]:
+    return {json.loads(path.read_text())["step"] for path in run.glob("checkpoints/*/state.json")}
+
+
+def test_two_workers_learn_and_keep_the_best_checkpoint_the_best_before_and_the_last(undisturbed: Path, options: TrainConfig) -> None:
     result = json.loads((undisturbed / "result.json").read_text())
     losses = {line["step"]: line["validation_quantiles"] for line in lines_of(undisturbed) if "score" in line}
     assert list(losses) == [4, 8, 12]
@@ -67,8 +83,8 @@ def test_two_workers_learn_and_keep_the_best_and_the_last_checkpoint(undisturbed
     assert result["validation"]["quantiles"] == min(losses.values())
     learnt = [line["quantiles"] for line in lines_of(undisturbed) if "quantiles" in line]
     assert np.mean(learnt[-4:]) < np.mean(learnt[:4])
-    kept = {json.loads(path.read_text())["step"] for path in undisturbed.glob("checkpoints/*/state.json")}
-    assert kept == {result["best_step"], 12}
+    records = [step for step in losses if losses[step] == min(loss for at, loss in losses.items() if at <= step)]
+    assert steps_kept(undisturbed) == {*records[-2:], 12}
     folder, state = checkpoint.best(undisturbed)
     assert state.loader["step"] + state.loader["epoch"] > 0
     assert state.learning_rate == options.engine.rate(result["best_step"] - 1, 0, 12)
@@ -92,6 +108,26 @@ def test_a_run_killed_and_interrupted_ends_with_the_same_numbers_and_weights(
     weights, same = load_file(folder / checkpoint.WEIGHTS), load_file(expected / checkpoint.WEIGHTS)
     assert weights.keys() == same.keys()
     assert all(torch.equal(weights[name], same[name]) for name in same)
+
+
+def test_a_worker_told_to_stop_leaves_a_checkpoint_of_that_step_and_one_killed_is_replaced(
+    prepared: Prepared, options: TrainConfig, undisturbed: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "R"
+    command = [sys.executable, "-c", DRIVER, str(prepared.root), str(run), options.model_dump_json(), str(SEED)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        for step, sign in ((5, signal.SIGTERM), (9, signal.SIGKILL)):
+            wait_for(driver, run, step)
+            os.kill(workers_of(driver)[-1], sign)
+            if sign == signal.SIGTERM:  # leaves a checkpoint between those that were due
+                wait_for(driver, run, 8)
+                assert any(step % 4 for step in steps_kept(run))
+        assert driver.stderr is not None
+        told = driver.stderr.read()
+        assert driver.wait() == 0, told
+    assert lines_of(run) == lines_of(undisturbed)
+    (folder, _), (expected, _) = checkpoint.last(run), checkpoint.last(undisturbed)
+    assert torch.load(folder / "engine" / "average-00001.pt")[0].equal(torch.load(expected / "engine" / "average-00001.pt")[0])
 
 
 def test_a_refit_learns_from_the_validation_weeks_too_and_survives_a_kill(

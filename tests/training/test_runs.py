@@ -1,7 +1,9 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from plcp.base import ConfigError, ModelError
 from plcp.data.prepared import Prepared
@@ -48,4 +50,22 @@ def test_damaged_files_are_named_with_what_to_do(prepared: Prepared, options: Tr
 
 def test_a_run_can_be_continued_on_other_machines(prepared: Prepared, options: TrainConfig, tmp_path: Path) -> None:
     Run(tmp_path, prepared, options, seed=1).begin()
-    Run(tmp_path, prepared, options.model_copy(update={"gpus_per_worker": 1, "cpus_per_worker": 8}), seed=1).begin()
+    Run(tmp_path, prepared, options.model_copy(update={"gpus_per_worker": 1, "cpus_per_worker": 8, "workers": (1, 8)}), seed=1).begin()
+
+
+def test_workers_are_a_number_or_a_range() -> None:
+    assert TrainConfig.model_validate({"workers": 3}).fewest_and_most == (3, 3)
+    assert TrainConfig.model_validate({"workers": [1, 4]}).fewest_and_most == (1, 4)
+    for wrong in (0, [0, 2], [3, 2], [1, 2, 3]):
+        with pytest.raises(ValidationError, match="workers"):
+            TrainConfig.model_validate({"workers": wrong})
+
+
+def test_checkpoints_lie_with_the_run_or_in_a_folder_of_their_own(prepared: Prepared, options: TrainConfig, tmp_path: Path) -> None:
+    near, far = (Run(tmp_path / name, prepared, options, seed=1) for name in "AB")
+    far = replace(far, config=options.model_copy(update={"storage": "s3://shop/runs/?scheme=http"}))
+    for run in (near, far):
+        run.begin()
+    assert near.place == str(tmp_path / "A")
+    assert re.fullmatch(r"s3://shop/runs/B-[0-9a-f]{12}\?scheme=http", far.place)
+    assert Run.open(tmp_path / "B").place == far.place

@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from plcp.model.model import LifeCycleModel
+from plcp.model.model import Encoder
 from plcp.model.preprocess import Preprocessor
 from plcp.model.towers import Tower
 
@@ -103,7 +103,7 @@ class TowerCache:
 class TowerEncoder:
     """Texts and photos → vectors, through a model's towers."""
 
-    def __init__(self, model: LifeCycleModel, preprocessor: Preprocessor, folder: Path | None = None) -> None:
+    def __init__(self, model: Encoder, preprocessor: Preprocessor, folder: Path | None = None) -> None:
         """`folder` holds the cache, for all models; None: nothing is kept."""
         self.model, self.preprocessor = model, preprocessor
         self.caches: dict[str, TowerCache] = {}

@@ -94,8 +94,15 @@ class Fusion(nn.Module):
 
     def forward(self, modalities: list[Tensor], patches: Tensor) -> Tensor:
         """modalities: (batch, width) each; patches (batch, patches, width) → (batch, width)."""
+        return self.norm(self._mixed(modalities, patches)[:, 0])
+
+    def patches(self, modalities: list[Tensor], patches: Tensor) -> Tensor:
+        """What the patches have become in the light of everything else, (batch, patches, width)."""
+        return self.norm(self._mixed(modalities, patches)[:, -patches.shape[1] :])
+
+    def _mixed(self, modalities: list[Tensor], patches: Tensor) -> Tensor:
         cls = self.cls.expand(patches.shape[0], -1)
         tokens = torch.cat([torch.stack([cls, *modalities], 1), patches], 1)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens[:, 0])
+        return tokens

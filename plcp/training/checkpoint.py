@@ -99,6 +99,14 @@ def best(run: Path) -> tuple[Path, State]:
     return folder, _state(folder)
 
 
+def learnt(run: Path) -> Path:
+    """The file of a run's weights: those of its refit, where it has a finished one, else the best ones. Raises ModelError."""
+    folder, state = last(run)
+    if state.refit_from is None or not (folder / WEIGHTS).exists():
+        folder, _ = best(run)
+    return folder / WEIGHTS
+
+
 def _result(run: Path) -> ray.train.Result:
     logging.getLogger("ray.train.v2").setLevel(logging.WARNING)  # Ray explains at length that it found what is looked for
     try:

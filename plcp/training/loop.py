@@ -22,25 +22,32 @@ from plcp.training import checkpoint, cluster, progress
 from plcp.training.checkpoint import State
 from plcp.training.cluster import TrainingError
 from plcp.training.engine import Engine
+from plcp.training.pretrained import start_of
+from plcp.training.pretraining import PretrainTask
 from plcp.training.progress import MetricsLog, Window
-from plcp.training.runs import PREPROCESSOR, VECTORS, Run, RunResult, TrainConfig
-from plcp.training.task import ForecastTask
+from plcp.training.runs import PREPROCESSOR, VECTORS, Options, PretrainConfig, Run, RunResult, TrainConfig
+from plcp.training.task import ForecastTask, Task
 
 SHOWN_SKUS = 20  # of a batch that went wrong
 
 
-def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: int = 0, resume: bool = True) -> RunResult:
-    """Learn from PREPARED, whose last weeks validate; everything goes below the folder `run`.
+def train(
+    prepared: Path, run: Path, config: Options | None = None, seed: int = 0, resume: bool = True, pretrained: Path | None = None
+) -> RunResult:
+    """Learn from PREPARED what the options' task is (to forecast, or pretraining); everything goes below the folder `run`.
 
+    It begins with the weights of the run `pretrained` if one is given (see pretrained.start_of).
     A run that was interrupted continues from its last checkpoint, to the same weights; a finished one is returned as it is.
     `resume=False` starts anew. Raises ConfigError where the folder holds a run with other options or data, TrainingError where
     it cannot go on, KeyboardInterrupt on Ctrl-C.
     """
     data = Prepared.open(Path(prepared).resolve())
-    this = Run(Path(run).resolve(), data, (config or TrainConfig()).fitted(data), seed)
+    options = (config or TrainConfig()).fitted(data)
+    start = start_of(pretrained.resolve(), data, options) if pretrained else None
+    this = Run(Path(run).resolve(), data, options, seed, start.digest if start else None)
     if not resume:
         this.forget()
-    this.begin()
+    this.begin(start)
     result = this.finished()
     if result is None:
         workers, asked = this.config.workers, (this.config.cpus_per_worker, this.config.gpus_per_worker)
@@ -63,6 +70,8 @@ def worker(run: Run, threads: int) -> None:
     validation = held_back(task.loader("validation", rank=rank, world_size=world), config)
     state = checkpoint.restore(engine)
     log = MetricsLog(run.folder, state.step, write=rank == 0)
+    if task.fresh is not None and state.step == 0:
+        log.write(0, fresh=task.fresh)
     if state.refit_from is None:
         for due in steps(engine, task, task.loader("train", seed=run.seed, rank=rank, world_size=world), state, run, log):
             if due:
@@ -80,14 +89,14 @@ def worker(run: Run, threads: int) -> None:
     log.close()
 
 
-def more(state: State, config: TrainConfig) -> bool:
+def more(state: State, config: Options) -> bool:
     """Whether the run's present part, learning or refit, has steps to come."""
     if state.refit_from is None:
         return state.step < config.steps and state.stale < config.patience
     return state.step < state.refit_from + config.refit_steps
 
 
-def steps(engine: Engine, task: ForecastTask, loader: CaseLoader, state: State, run: Run, log: MetricsLog) -> Iterator[bool]:
+def steps(engine: Engine, task: Task, loader: CaseLoader, state: State, run: Run, log: MetricsLog) -> Iterator[bool]:
     """The steps still to come of the run's present part; after each, whether a checkpoint is due."""
     config = run.config
     if state.loader:
@@ -109,7 +118,7 @@ def set_up(threads: int) -> torch.device:
     return ray.train.torch.get_device()
 
 
-def held_back(loader: CaseLoader, config: TrainConfig) -> list[dict[str, Any]]:
+def held_back(loader: CaseLoader, config: Options) -> list[dict[str, Any]]:
     """This worker's share of the batches that validate. Raises DataError where there is none."""
     batches = list(itertools.islice(loader, -(-config.validation_cases // config.loader.batch_size)))
     if not batches:
@@ -120,23 +129,21 @@ def held_back(loader: CaseLoader, config: TrainConfig) -> list[dict[str, Any]]:
     return batches
 
 
-def make_task(run: Run, device: torch.device) -> ForecastTask:
+def make_task(run: Run, device: torch.device) -> Task:
     config, preprocessor = run.config, Preprocessor.load(run.folder / PREPROCESSOR)
-    return ForecastTask(
-        run.data,
-        preprocessor,
-        model=config.model,
-        spec=config.spec,
-        loader=config.loader,
-        loss=config.loss,
-        vectors=run.folder / VECTORS,
-        device=device,
-    )
+    common: dict[str, Any] = {
+        "model": config.model,
+        "spec": config.spec,
+        "loader": config.loader,
+        "vectors": run.folder / VECTORS,
+        "device": device,
+    }
+    if isinstance(config, PretrainConfig):
+        return PretrainTask(run.data, preprocessor, loss=config.loss, **common)
+    return ForecastTask(run.data, preprocessor, loss=config.loss, pretrained=run.pretrained, **common)
 
 
-def learn(
-    engine: Engine, task: ForecastTask, batches: Iterator[dict[str, Any]], state: State, run: Run, window: Window, log: MetricsLog
-) -> None:
+def learn(engine: Engine, task: Task, batches: Iterator[dict[str, Any]], state: State, run: Run, window: Window, log: MetricsLog) -> None:
     """One step. Its randomness is a function of (seed, step, worker), so a resumed run repeats it."""
     torch.manual_seed(step_seed(run.seed, state.step))
     state.learning_rate = learning_rate(state, run.config)
@@ -156,7 +163,7 @@ def learn(
         report_skipped(seen, state, run.config.max_skipped, log)
 
 
-def learning_rate(state: State, config: TrainConfig) -> float:
+def learning_rate(state: State, config: Options) -> float:
     """Of the next step: falls from the warm-up to the end, or over the refit where there is one."""
     if not config.refit_steps:
         return config.engine.rate(state.step, 0, config.steps)
@@ -194,7 +201,7 @@ def report_skipped(seen: list[tuple[Tensor, list[str]]], state: State, limit: in
         )
 
 
-def validate(engine: Engine, task: ForecastTask, batches: list[dict[str, Any]]) -> dict[str, float]:
+def validate(engine: Engine, task: Task, batches: list[dict[str, Any]]) -> dict[str, float]:
     """Mean losses over the cases held back, over all workers. Raises TrainingError where they are not finite."""
     window = Window(engine.device)
     with engine.evaluating():

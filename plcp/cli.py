@@ -158,6 +158,17 @@ def show_result(result: "RunResult") -> None:
 
 
 @command
+def tune(prepared: PreparedPath, out: Out, settings: "Settings") -> None:
+    """Search the options of training (tune.space) by the validation loss, and finish the best run. Continues where it was interrupted."""
+    from plcp.console import console, show_table
+    from plcp.training import tune
+
+    search = tune.tune(prepared, out, settings.train, settings.tune, settings.seed)
+    show_table(search.table())
+    console.print(f"best: {search.best}; `plcp export {out / str(search.best)} --out MODEL` takes it", soft_wrap=True)
+
+
+@command
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="What `plcp train` wrote.", show_default=False)], out: Out, settings: "Settings"
 ) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from plcp.monitor.config import MonitorConfig
     from plcp.serving.app import ServingConfig
     from plcp.training.runs import PretrainConfig, TrainConfig
+    from plcp.training.space import TuneConfig
 
 C = TypeVar("C", bound=Config)
 Options = dict[str, Any]
@@ -82,6 +83,12 @@ class Settings:
         train = self._options.get("train", {})
         shared = {name: train[name] for name in ("model", "spec", "loader", "engine", *PLACE) if name in train}
         return self._section("pretrain", PretrainConfig, shared)
+
+    @cached_property
+    def tune(self) -> "TuneConfig":
+        from plcp.training.space import TuneConfig
+
+        return self._section("tune", TuneConfig)
 
     @cached_property
     def lightgbm(self) -> "LightGBMConfig":

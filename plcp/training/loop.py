@@ -50,13 +50,18 @@ def train(
     this.begin(start)
     result = this.finished()
     if result is None:
-        workers, asked = this.config.workers, (this.config.cpus_per_worker, this.config.gpus_per_worker)
-        cluster.connect(workers)
-        cpus, gpus = cluster.share(cluster.nodes_up(), workers, *asked)
         with progress.live(this.folder, this.config.steps + this.config.refit_steps):
-            cluster.fit(functools.partial(worker, this, cpus), this.folder, workers, cpus, gpus)
+            run_workers(this)
         result = this.finish()
     return result
+
+
+def run_workers(run: Run) -> None:
+    """To the end of the run, or to where it is to pause."""
+    config = run.config
+    cluster.connect(config.workers)
+    cpus, gpus = cluster.share(cluster.nodes_up(), config.workers, config.cpus_per_worker, config.gpus_per_worker)
+    cluster.fit(functools.partial(worker, run, cpus), run.folder, config.workers, cpus, gpus)
 
 
 def worker(run: Run, threads: int) -> None:
@@ -78,7 +83,9 @@ def worker(run: Run, threads: int) -> None:
                 best = state.judge(validate(engine, task, validation), config.select)
                 log.write(state.step, **state.metrics)
                 checkpoint.save(engine, state, weights=best)
-        if config.refit_steps:
+            if state.step == run.pause:
+                break
+        if config.refit_steps and run.pause is None:
             if state.best_step < state.step:  # from the weights that were judged the best
                 engine.load(checkpoint.best(run.folder)[0])
             state.begin_refit()

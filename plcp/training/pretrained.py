@@ -8,8 +8,7 @@ from typing import Any
 
 from plcp.base import ConfigError, ModelError
 from plcp.data.prepared import Prepared
-from plcp.training import checkpoint
-from plcp.training.runs import PREPROCESSOR, RESULT, Options, PretrainConfig, Start, differences, record
+from plcp.training.runs import PREPROCESSOR, RESULT, Options, PretrainConfig, Run, Start, differences, record
 
 MAY_DIFFER = ("preset", "dropout", "life_dropout", "modality_dropout", "history_dropout", "trainable")  # no weight's meaning hangs on them
 
@@ -28,7 +27,7 @@ def start_of(run: Path, data: Prepared, config: Options) -> Start:
     if changes := [*unlike(before, config)]:
         raise ConfigError(f"{run} was pretrained with {'; '.join(changes[:5])}. Give both the same train.model and train.spec")
     refuse_leak(run, before, dt.date.fromisoformat(content["origin"]), config, data)
-    weights = checkpoint.learnt(run)
+    weights = Run(run, data, before, content["seed"]).learnt()
     with weights.open("rb") as file:
         return Start(weights, run / PREPROCESSOR, hashlib.file_digest(file, "sha256").hexdigest())
 

@@ -28,6 +28,7 @@ from plcp.model.model import ModelConfig
 from plcp.model.preprocess import Preprocessor
 from plcp.model.pretraining import PretrainLossConfig
 from plcp.training import checkpoint
+from plcp.training.checkpoint import State
 from plcp.training.engine import EngineConfig
 from plcp.training.progress import METRICS, TENSORBOARD
 from plcp.training.task import vocabulary_texts
@@ -133,6 +134,7 @@ class Run:
     config: Options
     seed: int
     begins_with: str | None = None  # SHA-256 of the weights it begins with, where these are not random
+    pause: int | None = None  # step at which its workers are to stop for now; a refit waits until there is none
 
     @staticmethod
     def open(folder: Path) -> "Run":
@@ -160,7 +162,8 @@ class Run:
         path = self.folder / CONFIG
         if path.exists():
             begun = {"task": TrainConfig.task, **read_json(path)}
-            if changes := list(differences({name: begun.get(name) for name in identity}, identity)):
+            changes = list(differences({name: begun.get(name) for name in identity}, identity))
+            if changes := sorted(changes, key=lambda change: not change.startswith("task ")):  # the rest follows from it
                 raise ConfigError(f"{self.folder} holds a run with {'; '.join(changes[:5])}. Give another folder, or start it anew")
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -189,6 +192,17 @@ class Run:
             return RunResult(self.folder, **read_json(path))
         except TypeError as error:
             raise damaged(path, error) from error
+
+    def standing(self) -> State | None:
+        """Where it stands by its last checkpoint; None where there is none yet."""
+        try:
+            return checkpoint.last(self.folder)[1]
+        except ModelError:
+            return None
+
+    def learnt(self) -> Path:
+        """The file of what it learned; see checkpoint.learnt."""
+        return checkpoint.learnt(self.folder)
 
     def finish(self) -> RunResult:
         """Write down what came of it."""

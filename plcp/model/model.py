@@ -1,6 +1,7 @@
 """The life-cycle model: every modality into one encoder, out of it the curve, the events and the stage."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -135,10 +136,22 @@ class Encoder(nn.Module):
         self.fusion = Fusion(width, config.layers, config.heads, config.dropout)
 
     @classmethod
-    def build(cls, config: ModelConfig, widths: InputWidths, preprocessor: Preprocessor) -> Self:
-        """A new model; towers with a source bring their pretrained weights. Raises ModelError."""
-        text = TextTower.build(config.text, preprocessor.vocabulary) if config.text is not None else None
-        return cls(config, widths, text, ImageTower.build(config.image) if config.image is not None else None)
+    def build(
+        cls,
+        config: ModelConfig,
+        widths: InputWidths,
+        preprocessor: Preprocessor,
+        loading: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Self:
+        """A new model; towers with a source bring their pretrained weights. `loading`: context for those that learn. Raises ModelError."""
+        text = image = None
+        if config.text is not None:
+            with loading() if config.text.trainable else nullcontext():
+                text = TextTower.build(config.text, preprocessor.vocabulary)
+        if config.image is not None:
+            with loading() if config.image.trainable else nullcontext():
+                image = ImageTower.build(config.image)
+        return cls(config, widths, text, image)
 
     @classmethod
     def restore(cls, config: ModelConfig, widths: InputWidths, folder: Path) -> Self:

@@ -21,7 +21,7 @@ from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint, cluster, progress
 from plcp.training.checkpoint import State
 from plcp.training.cluster import TrainingError
-from plcp.training.engine import Engine
+from plcp.training.engine import Engine, loading_shares
 from plcp.training.pretrained import start_of
 from plcp.training.pretraining import PretrainTask
 from plcp.training.progress import MetricsLog, Window
@@ -138,7 +138,9 @@ def held_back(loader: CaseLoader, config: Options) -> list[dict[str, Any]]:
 
 def make_task(run: Run, device: torch.device) -> Task:
     config, preprocessor = run.config, Preprocessor.load(run.folder / PREPROCESSOR)
+    loading = functools.partial(loading_shares, config.engine)
     common: dict[str, Any] = {
+        "loading": loading,
         "model": config.model,
         "spec": config.spec,
         "loader": config.loader,
@@ -165,7 +167,7 @@ def learn(engine: Engine, task: Task, batches: Iterator[dict[str, Any]], state: 
         window.add({"loss": total.detach(), **parts}, batch["weight"])
         seen.append((total.detach(), batch["sku_id"]))
     state.step += 1
-    if not engine.applied:
+    if not engine.applied and not engine.rescaling:
         state.skipped += 1
         report_skipped(seen, state, run.config.max_skipped, log)
 

@@ -1,6 +1,8 @@
 """What is learned: a task is a model, the batches it learns from and a loss."""
 
 import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -19,7 +21,8 @@ from plcp.forecast.forecaster import photo_owners, without_broken_photos
 from plcp.model.losses import LossConfig, loss
 from plcp.model.model import HEADS, Encoder, InputWidths, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
-from plcp.model.towers import TINY
+from plcp.model.towers import TINY, Towers
+from plcp.training.engine import gathered
 
 PRETRAINED_RATE = 0.1  # share of the learning rate for a tower that comes with weights: faster, and it forgets what it knew
 VOCABULARY_TEXTS = 200_000  # texts a tokenizer is trained on at most: its words are settled long before
@@ -72,23 +75,28 @@ class CaseTask(Generic[E, L]):
         vectors: Path,
         device: torch.device,
         pretrained: Path | None = None,
+        loading: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """
         Args:
             vectors: folder where the vectors of frozen towers are kept, shared by the workers.
             pretrained: weights to begin with in place of random ones, where they have a name in common (safetensors).
+            loading: context in which towers that learn are loaded from their sources.
 
         Raises ModelError.
         """
         self.prepared, self.preprocessor = prepared, preprocessor
         self.spec, self.loader_config, self.loss_config = spec, loader, loss
-        self.model = self.network.build(model, InputWidths.of_spec(spec), preprocessor)
+        self.model = self.network.build(model, InputWidths.of_spec(spec), preprocessor, loading)
         self.fresh = take_over(self.model, pretrained) if pretrained else None  # parts that begin with random weights all the same
         towers = {"text": self.model.text, "image": self.model.image}
-        self.frozen = [name for name, tower in towers.items() if tower is not None and not tower.trainable]
+        frozen = {name: tower for name, tower in towers.items() if tower is not None and not tower.trainable}
+        self.frozen = list(frozen)
         self.encoder = None
         if self.frozen:
-            self.encoder = TowerEncoder(copy.deepcopy(self.model).eval().to(device), preprocessor, vectors)
+            self.encoder = TowerEncoder(
+                copy.deepcopy(Towers(frozen.get("text"), frozen.get("image"))).eval().to(device), preprocessor, vectors
+            )
 
     @property
     def slow(self) -> dict[str, float]:
@@ -148,17 +156,19 @@ def take_over(model: nn.Module, path: Path) -> list[str]:
     These are the heads of the task, and towers that were frozen when it was pretrained, which bring their own. Raises ModelError where
     anything else is missing or of another shape.
     """
-    found, own = load_file(path), model.state_dict()
+    found, own = load_file(path), model.state_dict(keep_vars=True)
     shared = {name: value for name, value in found.items() if name in own}
     for name, value in shared.items():
-        if value.shape != own[name].shape:
+        if value.shape != getattr(own[name], "ds_shape", own[name].shape):
             raise ModelError(
                 f"{path}: {name} has the shape {tuple(value.shape)}, not {tuple(own[name].shape)}; pretrain with the same options"
             )
     kept = sorted({name.split(".")[0] for name in own.keys() - shared.keys()})
     if missing := [part for part in kept if part not in (*HEADS, "text", "image")]:
         raise ModelError(f"{path}: holds no weights of {', '.join(missing)}; pretrain again")
-    model.load_state_dict(shared, strict=False)
+    for name, value in shared.items():
+        with gathered(own[name], change=True), torch.no_grad():
+            own[name].copy_(value)
     return kept
 
 

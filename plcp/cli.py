@@ -15,9 +15,12 @@ from plcp.data.sources import SOURCES
 if TYPE_CHECKING:
     from plcp.config import Settings
     from plcp.data.problems import Report
+    from plcp.training.runs import RunResult
 
 FINDINGS_SHOWN = 40  # those that pass their limit come first; all stand in the file
 THRESHOLD_PASSED = 3  # exit code of a command that did its work and found cause for alarm
+
+Resume = Annotated[bool, typer.Option(help="Continue an interrupted run.")]
 
 app = application(help="Life-cycle prediction for every product in a catalog, and what to do about it.", no_args_is_help=True)
 
@@ -120,19 +123,49 @@ def curves(prepared: PreparedPath, out: Out, settings: "Settings") -> None:
 
 
 @command
+def pretrain(prepared: PreparedPath, out: Out, settings: "Settings", resume: Resume = True) -> None:
+    """Learn the encoder from the shop's own data without labels; `plcp train --from` begins with it. Continues where it was interrupted.
+
+    Model, spec, loader and engine are those of the section train, unless the section pretrain says otherwise.
+    """
+    from plcp.training import loop
+
+    show_result(loop.train(prepared, out, settings.pretrain, settings.seed, resume))
+
+
+@command
 def train(
     prepared: PreparedPath,
     out: Out,
     settings: "Settings",
-    resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = True,
+    resume: Resume = True,
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="Begin with the encoder of this `plcp pretrain`.", show_default=False)
+    ] = None,
 ) -> None:
     """Fine-tune the model on Ray Train workers, sharded by DeepSpeed; the last weeks validate. Continues where it was interrupted."""
-    from plcp.console import console
     from plcp.training import loop
 
-    result = loop.train(prepared, out, settings.train, settings.seed, resume)
+    show_result(loop.train(prepared, out, settings.train, settings.seed, resume, from_))
+
+
+def show_result(result: "RunResult") -> None:
+    """What came of a run, a line."""
+    from plcp.console import console
+
     losses = ", ".join(f"{name} {value:.4f}" for name, value in result.validation.items())
     console.print(f"{result.steps:,} steps, best at {result.best_step:,} ({losses}): {result.run}")
+
+
+@command
+def tune(prepared: PreparedPath, out: Out, settings: "Settings") -> None:
+    """Search the options of training (tune.space) by the validation loss, and finish the best run. Continues where it was interrupted."""
+    from plcp.console import console, show_table
+    from plcp.training import tune
+
+    search = tune.tune(prepared, out, settings.train, settings.tune, settings.seed)
+    show_table(search.table())
+    console.print(f"best: {search.best}; `plcp export {out / str(search.best)} --out MODEL` takes it", soft_wrap=True)
 
 
 @command

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from plcp.forecast.catalog import CatalogConfig
     from plcp.monitor.config import MonitorConfig
     from plcp.serving.app import ServingConfig
-    from plcp.training.runs import TrainConfig
+    from plcp.training.runs import PretrainConfig, TrainConfig
+    from plcp.training.space import TuneConfig
 
 C = TypeVar("C", bound=Config)
 Options = dict[str, Any]
@@ -44,9 +45,9 @@ class Settings:
         self._options = options
         self.seed = seed  # of everything random
 
-    def _section(self, name: str, kind: type[C]) -> C:
+    def _section(self, name: str, kind: type[C], shared: Options | None = None) -> C:
         try:
-            return kind.model_validate(self._options.get(name, {}))
+            return kind.model_validate(merged(shared or {}, self._options.get(name, {})))
         except ValidationError as error:
             raise ConfigError("\n".join(_describe(name, kind, problem) for problem in error.errors())) from None
 
@@ -73,6 +74,21 @@ class Settings:
         from plcp.training.runs import TrainConfig
 
         return self._section("train", TrainConfig)
+
+    @cached_property
+    def pretrain(self) -> "PretrainConfig":
+        """What the model is and reads, and where it runs, stands in the section of training, and may be told otherwise."""
+        from plcp.training.runs import PretrainConfig
+
+        train = self._options.get("train", {})
+        shared = {name: train[name] for name in ("model", "spec", "loader", "engine", *PLACE) if name in train}
+        return self._section("pretrain", PretrainConfig, shared)
+
+    @cached_property
+    def tune(self) -> "TuneConfig":
+        from plcp.training.space import TuneConfig
+
+        return self._section("tune", TuneConfig)
 
     @cached_property
     def lightgbm(self) -> "LightGBMConfig":
@@ -138,6 +154,19 @@ class Settings:
 
 
 SECTIONS = tuple(name for name, value in vars(Settings).items() if isinstance(value, cached_property))
+
+
+PLACE = ("workers", "gpus_per_worker", "cpus_per_worker")
+
+
+def merged(below: Options, above: Options) -> Options:
+    """Nested options, of which those above win."""
+    both = {
+        name: merged(below[name], above[name])
+        for name in below.keys() & above.keys()
+        if isinstance(below[name], dict) and isinstance(above[name], dict)
+    }
+    return {**below, **above, **both}
 
 
 def load(file: Path | None = None, overrides: Iterable[str] = (), seed: int = 0) -> Settings:

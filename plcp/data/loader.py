@@ -196,9 +196,7 @@ class CaseLoader:
         empty = [not len(share) for share in shares]
         shares = [part[:1] if none else share for part, share, none in zip(parts, shares, empty, strict=True)]
         own = cases.take(np.concatenate(shares))
-        arrays = inputs(shard, own.row, own.origin, own.start, self.spec)
-        arrays |= targets(shard, levels, own.row, own.start, self.spec)
-        arrays["weight"] = np.where(own.launch, self.config.launch_weight, 1).astype(np.float32)
+        arrays = self._arrays(shard, levels, own)
         skus = shard.frame["sku_id"].gather(own.row)
         edges = np.cumsum([0, *(len(share) for share in shares)])
         batches = []
@@ -208,6 +206,12 @@ class CaseLoader:
                 batch["weight"] = np.zeros_like(batch["weight"])
             batches.append(self.transform(batch) if self.transform else batch)
         return batches
+
+    def _arrays(self, shard: Shard, levels: Levels, cases: Cases) -> Arrays:
+        """Inputs, targets and weights of some cases."""
+        arrays = inputs(shard, cases.row, cases.origin, cases.start, self.spec)
+        arrays |= targets(shard, levels, cases.row, cases.start, self.spec)
+        return arrays | {"weight": np.where(cases.launch, self.config.launch_weight, 1).astype(np.float32)}
 
 
 def narrow(arrays: Arrays, rows: slice) -> Arrays:

@@ -14,9 +14,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from plcp.model.model import LifeCycleModel
+from plcp.model.model import Encoder
 from plcp.model.preprocess import Preprocessor
-from plcp.model.towers import Tower
+from plcp.model.towers import Tower, Towers
 
 BATCH = 256  # items through a tower at once
 KEYS = 1 << 16  # of the texts met last are kept: cases of one product come again and again
@@ -103,7 +103,7 @@ class TowerCache:
 class TowerEncoder:
     """Texts and photos → vectors, through a model's towers."""
 
-    def __init__(self, model: LifeCycleModel, preprocessor: Preprocessor, folder: Path | None = None) -> None:
+    def __init__(self, model: Encoder | Towers, preprocessor: Preprocessor, folder: Path | None = None) -> None:
         """`folder` holds the cache, for all models; None: nothing is kept."""
         self.model, self.preprocessor = model, preprocessor
         self.caches: dict[str, TowerCache] = {}

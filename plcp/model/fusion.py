@@ -1,8 +1,11 @@
 """The joint encoder: one token per modality and per patch of history, mixed by a small transformer."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from plcp.model.history import silent
 
@@ -91,11 +94,26 @@ class Fusion(nn.Module):
         self.cls = nn.Parameter(torch.randn(width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        self.recompute: dict[str, Any] | None = None
+
+    def gradient_checkpointing_enable(self, how: dict[str, Any]) -> None:
+        """Keep no activations of the blocks for the backward pass; `how`: what torch's checkpoint takes. As in transformers' models."""
+        self.recompute = how
 
     def forward(self, modalities: list[Tensor], patches: Tensor) -> Tensor:
         """modalities: (batch, width) each; patches (batch, patches, width) → (batch, width)."""
+        return self.norm(self._mixed(modalities, patches)[:, 0])
+
+    def patches(self, modalities: list[Tensor], patches: Tensor) -> Tensor:
+        """What the patches have become in the light of everything else, (batch, patches, width)."""
+        return self.norm(self._mixed(modalities, patches)[:, -patches.shape[1] :])
+
+    def _mixed(self, modalities: list[Tensor], patches: Tensor) -> Tensor:
         cls = self.cls.expand(patches.shape[0], -1)
         tokens = torch.cat([torch.stack([cls, *modalities], 1), patches], 1)
         for block in self.blocks:
-            tokens = block(tokens)
-        return self.norm(tokens[:, 0])
+            if self.recompute is not None and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, **self.recompute)
+            else:
+                tokens = block(tokens)
+        return tokens

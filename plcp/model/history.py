@@ -29,16 +29,17 @@ def masked_mean(values: Tensor, known: Tensor, dim: int = -1) -> Tensor:
     return (values * known).sum(dim) / known.sum(dim).clamp(min=1)
 
 
-def channels(history: Tensor) -> tuple[Tensor, Tensor]:
+def channels(history: Tensor, base: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Raw history (batch, weeks, channels) with NaN → values of order one with 0 for unknown, and a mask of what is known.
 
     Everything by log1p, signs kept; price as the log of its ratio to the last price known, which makes it the same
-    for pennies and for thousands (the price itself is among the numeric features).
+    for pennies and for thousands (the price itself is among the numeric features), or to `base` (batch,), a price's log.
     """
     known = torch.isfinite(history)
     raw = torch.where(known, history, 0.0)
     values = raw.sign() * torch.log1p(raw.abs())
-    price, last = raw[..., PRICE].clamp(min=0.01).log(), torch.nan_to_num(last_price(history[..., PRICE])).unsqueeze(1)
+    last = torch.nan_to_num(last_price(history[..., PRICE]) if base is None else base).unsqueeze(1)
+    price = raw[..., PRICE].clamp(min=0.01).log()
     values[..., PRICE] = torch.where(known[..., PRICE], (price - last).clamp(-3, 3), 0.0)
     values[..., PROMO] = raw[..., PROMO]
     values[..., IN_STOCK] = raw[..., IN_STOCK]
@@ -131,6 +132,7 @@ class HistoryEncoder(nn.Module):
     def __init__(self, weeks: int, patch: int, channel_count: int, calendar: int, width: int) -> None:
         super().__init__()
         self.patch, self.patches = patch, -(-weeks // patch)
+        self.missing = self.patches * patch - weeks  # weeks before the first that fill up its patch
         self.embed = silent(nn.Linear(patch * (2 * channel_count + 1) + calendar, width))
         self.position = nn.Parameter(torch.randn(self.patches, width) * 0.02)
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(width, width))
@@ -140,8 +142,7 @@ class HistoryEncoder(nn.Module):
         units, seen = values[..., UNITS], known[..., UNITS]
         shape = (units - scale.location.unsqueeze(1)) / scale.spread.unsqueeze(1) * seen
         weekly = torch.cat([values, known, shape.unsqueeze(-1)], -1)
-        missing = self.patches * self.patch - weekly.shape[1]
-        weekly = torch.nn.functional.pad(weekly, (0, 0, missing, 0)).unflatten(1, (self.patches, self.patch)).flatten(2)
-        season = torch.nn.functional.pad(calendar, (0, 0, missing, 0)).unflatten(1, (self.patches, self.patch)).mean(2)
+        weekly = torch.nn.functional.pad(weekly, (0, 0, self.missing, 0)).unflatten(1, (self.patches, self.patch)).flatten(2)
+        season = torch.nn.functional.pad(calendar, (0, 0, self.missing, 0)).unflatten(1, (self.patches, self.patch)).mean(2)
         tokens = self.embed(torch.cat([weekly, season], -1).to(self.embed.weight.dtype))
         return self.mix(tokens) + self.position

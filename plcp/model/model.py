@@ -1,7 +1,9 @@
 """The life-cycle model: every modality into one encoder, out of it the curve, the events and the stage."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -40,6 +42,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image": {"size": 224, "patch": 16, "width": 768, "layers": 12, "heads": 12},
     },
 }
+
+
+HEADS = ("curve", "events", "stages")  # parts of LifeCycleModel that are no encoder's
 
 
 class ModelConfig(Config):
@@ -107,8 +112,11 @@ class InputWidths(Config):
         )
 
 
-class LifeCycleModel(nn.Module):
-    """See `forward`. Runs in fp32 and bf16; features and the laying of shapes on levels are always computed in fp32."""
+class Encoder(nn.Module):
+    """What every task shares: the modalities' towers, the history, and the joint encoder over them. Tasks add heads of their own.
+
+    Runs in fp32 and bf16; features are always computed in fp32.
+    """
 
     def __init__(self, config: ModelConfig, widths: InputWidths, text: TextTower | None, image: ImageTower | None) -> None:
         super().__init__()
@@ -123,21 +131,30 @@ class LifeCycleModel(nn.Module):
             self.vector_token = VectorToken(widths.vector, width, config.dropout, drop)
         self.attributes = AttributeToken(widths.numeric + 1, widths.hashed, BUCKETS, config.hash_width, width, drop)
         self.history = HistoryEncoder(widths.weeks, config.patch_weeks, widths.channels, widths.calendar, width)
-        state_width, step_width = _feature_widths(widths)
+        state_width, _ = _feature_widths(widths)
         self.state = nn.Sequential(silent(nn.Linear(state_width, 2 * width)), nn.GELU(), nn.Linear(2 * width, width))
         self.fusion = Fusion(width, config.layers, config.heads, config.dropout)
-        self.curve = CurveHead(2 * width, 2 * width, step_width, widths.horizon, config.dropout)
-        self.events = EventHead(2 * width, width, config.life_dropout)
-        self.stages = StageHead(2 * width, width, config.life_dropout)
 
     @classmethod
-    def build(cls, config: ModelConfig, widths: InputWidths, preprocessor: Preprocessor) -> "LifeCycleModel":
-        """A new model; towers with a source bring their pretrained weights. Raises ModelError."""
-        text = TextTower.build(config.text, preprocessor.vocabulary) if config.text is not None else None
-        return cls(config, widths, text, ImageTower.build(config.image) if config.image is not None else None)
+    def build(
+        cls,
+        config: ModelConfig,
+        widths: InputWidths,
+        preprocessor: Preprocessor,
+        loading: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Self:
+        """A new model; towers with a source bring their pretrained weights. `loading`: context for those that learn. Raises ModelError."""
+        text = image = None
+        if config.text is not None:
+            with loading() if config.text.trainable else nullcontext():
+                text = TextTower.build(config.text, preprocessor.vocabulary)
+        if config.image is not None:
+            with loading() if config.image.trainable else nullcontext():
+                image = ImageTower.build(config.image)
+        return cls(config, widths, text, image)
 
     @classmethod
-    def restore(cls, config: ModelConfig, widths: InputWidths, folder: Path) -> "LifeCycleModel":
+    def restore(cls, config: ModelConfig, widths: InputWidths, folder: Path) -> Self:
         """A model of saved tower configurations (`save_towers`), whose weights are still to be loaded. Raises ModelError."""
         text = TextTower.restore(folder / "text", config.text) if config.text is not None else None
         return cls(config, widths, text, ImageTower.restore(folder / "image", config.image) if config.image is not None else None)
@@ -151,6 +168,33 @@ class LifeCycleModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return next(self.fusion.parameters()).dtype
+
+    def vectors(self, batch: dict[str, Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each modality's name, its vectors (n, d), n ≥ 1, and the cases' index (batch,) into them, -1 where a case has none."""
+        if self.text is not None:
+            yield "text", text_vectors(self.text, batch), batch["text"]
+        if self.image is not None:
+            yield "image", image_vectors(self.image, batch), batch["image"]
+        if self.widths.vector:
+            vector = batch["vector"]
+            place = torch.arange(len(vector), device=vector.device)
+            yield "vector", torch.nan_to_num(vector), torch.where(torch.isfinite(vector[:, 0]), place, -1)
+
+    def modalities(self, summary: Tensor, batch: dict[str, Tensor], vectors: Iterable[tuple[str, Tensor, Tensor]]) -> list[Tensor]:
+        """A token (batch, width) of the recent state, one of the attributes, and one of each modality in `vectors`."""
+        attributes = self.attributes(torch.cat([batch["numeric"], batch["age"].unsqueeze(1)], 1), batch["hashed"])
+        return [summary, attributes, *(getattr(self, f"{name}_token")(found, index) for name, found, index in vectors)]
+
+
+class LifeCycleModel(Encoder):
+    """The encoder with the heads that forecast; see `forward`. The laying of shapes on levels is always computed in fp32."""
+
+    def __init__(self, config: ModelConfig, widths: InputWidths, text: TextTower | None, image: ImageTower | None) -> None:
+        super().__init__(config, widths, text, image)
+        width, (_, step_width) = config.width, _feature_widths(widths)
+        self.curve = CurveHead(2 * width, 2 * width, step_width, widths.horizon, config.dropout)
+        self.events = EventHead(2 * width, width, config.life_dropout)
+        self.stages = StageHead(2 * width, width, config.life_dropout)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A batch of features.inputs as tensors, with tokens, token_mask, pixels or the towers' vectors in their place
@@ -168,16 +212,7 @@ class LifeCycleModel(nn.Module):
             steps = step_features(batch, values, known, size)
             price = planned_price(batch["future"].float(), batch["history"][..., PRICE].float())
         summary = self.state(state.to(self.dtype))
-        modalities = [summary, self.attributes(torch.cat([batch["numeric"], batch["age"].unsqueeze(1)], 1), batch["hashed"])]
-        if self.text is not None:
-            modalities.append(self.text_token(text_vectors(self.text, batch), batch["text"]))
-        if self.image is not None:
-            modalities.append(self.image_token(image_vectors(self.image, batch), batch["image"]))
-        if self.widths.vector:
-            vector = batch["vector"]
-            place = torch.arange(len(vector), device=vector.device)
-            index = torch.where(torch.isfinite(vector[:, 0]), place, -1)
-            modalities.append(self.vector_token(torch.nan_to_num(vector), index))
+        modalities = self.modalities(summary, batch, self.vectors(batch))
         joint = self.fusion(modalities, self.history(values, known, batch["calendar_history"], size))
         context = torch.cat([joint, summary], 1)
         quantiles, mean = self.curve(context, steps, size, price)

@@ -148,6 +148,14 @@ class ImageTower(Tower):
             return out.last_hidden_state.mean(1) if pooled is None else pooled
 
 
+class Towers(nn.Module):
+    """Towers alone, without the model over them."""
+
+    def __init__(self, text: Tower | None, image: Tower | None) -> None:
+        super().__init__()
+        self.text, self.image = text, image
+
+
 def _from_config(folder: Path) -> PreTrainedModel:
     try:
         config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

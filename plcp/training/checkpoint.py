@@ -223,6 +223,14 @@ def _local(checkpoint: ray.train.Checkpoint) -> tuple[Path, State]:
     return folder, _state(folder)
 
 
+def learnt(place: str | Path) -> Path:
+    """The file of a run's weights: those of its refit, where it has a finished one, else the best ones. Raises ModelError."""
+    folder, state = last(place)
+    if state.refit_from is None or not (folder / WEIGHTS).exists():
+        folder, _ = best(place)
+    return folder / WEIGHTS
+
+
 def _found(place: str | Path, found: T | None) -> T:
     if found is None:
         raise ModelError(f"{place}: holds no checkpoint of validated weights yet; train first: `plcp train PREPARED --out RUN`")

@@ -18,6 +18,7 @@ from plcp.base import Config, ModelError
 from plcp.training import resharding
 from plcp.training.average import WeightAverage
 
+Place = Literal["none", "cpu", "nvme"]
 SAVED = "engine"  # folder of the sharded state in a checkpoint
 STATISTICS = 1  # parameters of one dimension (norms, biases) are not decayed
 
@@ -26,7 +27,13 @@ class EngineConfig(Config):
     """How the weights move, and how they are held."""
 
     zero_stage: int = Field(1, ge=0, le=3, description="each worker holds its share only of: 1 moments, 2 also gradients, 3 also weights")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the computing; fp16, for GPUs without bf16, scales its loss")
+    offload_moments: Place = Field(
+        "none", description="where the optimizer's state lies and its step is computed; nvme asks for zero_stage 3"
+    )
+    offload_weights: Place = Field("none", description="where a worker's share of the weights lies; asks for zero_stage 3")
+    nvme: Path | None = Field(None, description="folder on a drive of each worker's machine, for what is offloaded to nvme")
+    recompute: bool = Field(False, description="compute activations again in the backward pass, in place of keeping them")
     learning_rate: float = Field(2e-3, gt=0, description="at its highest")
     warmup_steps: int = Field(50, ge=0, description="steps in which the learning rate rises from 0")
     final_rate: float = Field(0.02, ge=0, le=1, description="share of the learning rate left at the end of the cosine")
@@ -39,8 +46,21 @@ class EngineConfig(Config):
 
     @model_validator(mode="after")
     def _sharded_masters(self) -> "EngineConfig":
-        if self.precision == "bf16" and self.zero_stage == 0:
-            raise ValueError("precision bf16 keeps its fp32 master weights sharded: set zero_stage to 1, 2 or 3")
+        if self.precision != "fp32" and self.zero_stage == 0:
+            raise ValueError(f"precision {self.precision} keeps its fp32 master weights sharded: set zero_stage to 1, 2 or 3")
+        return self
+
+    @model_validator(mode="after")
+    def _offloaded(self) -> "EngineConfig":
+        places = {self.offload_moments, self.offload_weights}
+        if self.zero_stage < 3 and (self.offload_weights != "none" or "nvme" in places):
+            raise ValueError("offload_weights, and offload_moments to nvme, take shares of the weights: set zero_stage to 3")
+        if self.zero_stage == 0 and self.offload_moments != "none":
+            raise ValueError("offload_moments takes shares of the optimizer: set zero_stage to 1, 2 or 3")
+        if ("nvme" in places) != (self.nvme is not None):
+            raise ValueError("nvme is the folder for what is offloaded there: give both or neither")
+        if self.offload_weights == "nvme" and self.averaging:
+            raise ValueError("averaging needs the weights in memory: set it to 0 with offload_weights nvme")
         return self
 
     def rate(self, step: int, falls: int, end: int) -> float:
@@ -57,10 +77,18 @@ class EngineConfig(Config):
             "train_micro_batch_size_per_gpu": micro_batch,
             "gradient_accumulation_steps": self.accumulation,
             "gradient_clipping": self.clipping,
-            "zero_optimization": {"stage": self.zero_stage},
+            "zero_optimization": {"stage": self.zero_stage, **self._offload()},
+            "zero_force_ds_cpu_optimizer": False,  # torch's fused AdamW steps on a CPU as well
             "bf16": {"enabled": self.precision == "bf16"},
+            "fp16": {"enabled": self.precision == "fp16"},
             "steps_per_print": None,
         }
+
+    def _offload(self) -> dict[str, Any]:
+        folder = {} if self.nvme is None else {"nvme_path": str(self.nvme)}
+        common = {"pin_memory": torch.cuda.is_available(), **folder}
+        places = {"offload_optimizer": self.offload_moments, "offload_param": self.offload_weights}
+        return {name: {"device": place, **common} for name, place in places.items() if place != "none"}
 
 
 class Engine:
@@ -68,6 +96,8 @@ class Engine:
 
     def __init__(self, model: nn.Module, config: EngineConfig, *, micro_batch: int, slow: dict[str, float] | None = None) -> None:
         """`slow`: factor of the learning rate by the first part of the parameters' names."""
+        if config.recompute:
+            recompute(model)
         groups = parameter_groups(model, config.weight_decay, slow or {})
         kind = CarefulAdamW if config.zero_stage == 0 else torch.optim.AdamW
         optimizer = kind(groups, lr=config.learning_rate, fused=True)
@@ -102,6 +132,11 @@ class Engine:
         """Whether the last step moved the weights; it does not where a gradient is not finite on any worker."""
         return bool(self.deepspeed.was_step_applied())
 
+    @property
+    def rescaling(self) -> bool:
+        """Whether the last step was left out in search of a scale of the loss that fp16 can bear: no fault of the data yet."""
+        return self.config.precision == "fp16" and not self.applied and self.deepspeed.optimizer.loss_scale > 1
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients, on the averaged weights if there are any."""
@@ -119,7 +154,7 @@ class Engine:
         for name, tensor in self.model.state_dict(keep_vars=True).items():
             if isinstance(tensor, nn.Parameter) and not tensor.requires_grad:
                 continue
-            with load_deepspeed().zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
+            with gathered(tensor):
                 if first:
                     whole = tensor.detach().cpu()
                     out[name] = (whole.float() if whole.is_floating_point() else whole).clone()
@@ -225,6 +260,35 @@ def parameter_groups(model: nn.Module, weight_decay: float, slow: dict[str, floa
             decay = 0.0 if parameter.ndim <= STATISTICS else weight_decay
             groups.setdefault((decay, slow.get(name.split(".")[0], 1.0)), []).append(parameter)
     return [{"params": members, "weight_decay": decay, "factor": factor} for (decay, factor), members in groups.items()]
+
+
+def recompute(model: Any) -> None:
+    """Every part that can: it says so as transformers' models do. By reentrant calls, because ZeRO-3 gives weights back in between."""
+    for part in model.modules():
+        if enable := getattr(part, "gradient_checkpointing_enable", None):
+            enable({"use_reentrant": True})
+
+
+def gathered(tensor: Tensor, change: bool = False) -> Any:
+    """A context in which a tensor is whole on every worker, where ZeRO-3 has sharded it; `change`: what is made of it there is kept."""
+    return load_deepspeed().zero.GatheredParameters([tensor], modifier_rank=0 if change else None, enabled=hasattr(tensor, "ds_id"))
+
+
+@contextmanager
+def loading_shares(config: EngineConfig) -> Iterator[None]:
+    """While it lasts, what transformers loads comes in shards under ZeRO-3, so that no worker ever holds the whole."""
+    if config.zero_stage < 3:
+        yield
+        return
+    load_deepspeed()
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig, unset_hf_deepspeed_config
+
+    told = HfDeepSpeedConfig(config.deepspeed(1))  # transformers looks for it as long as it lives
+    try:
+        yield
+    finally:
+        del told
+        unset_hf_deepspeed_config()
 
 
 @cache

@@ -18,7 +18,8 @@ from plcp.forecast.launches import PastLaunches
 from plcp.model.model import InputWidths, LifeCycleModel
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint
-from plcp.training.runs import PREPROCESSOR, VECTORS, Run
+from plcp.training.runs import PREPROCESSOR, VECTORS, Run, TrainConfig
+from plcp.training.task import take_over
 
 
 def export(run: Path, model: Path) -> Path:
@@ -28,6 +29,8 @@ def export(run: Path, model: Path) -> Path:
     usable checkpoint, DataError where the data it was trained on is gone.
     """
     this = Run.open(Path(run).resolve())
+    if not isinstance(this.config, TrainConfig):
+        raise ModelError(f"{run}: a pretraining forecasts nothing; fine-tune it first: `plcp train PREPARED --from {run} --out RUN`")
     folder, state = checkpoint.best(this.place)
     preprocessor = Preprocessor.load(this.folder / PREPROCESSOR)
     trained = load_weights(this, preprocessor, folder / checkpoint.WEIGHTS)
@@ -50,6 +53,8 @@ def export(run: Path, model: Path) -> Path:
 def load_weights(run: Run, preprocessor: Preprocessor, path: Path) -> LifeCycleModel:
     """The run's model with the weights of a checkpoint; frozen towers come from their source again. Raises ModelError."""
     model = LifeCycleModel.build(run.config.model, InputWidths.of_spec(run.config.spec), preprocessor)
+    if run.pretrained is not None:
+        take_over(model, run.pretrained)  # towers that were learnt then and frozen since
     learnt = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     weights = load_file(path)
     if missing := learnt - set(weights):

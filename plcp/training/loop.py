@@ -22,30 +22,37 @@ from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint, cluster, progress
 from plcp.training.checkpoint import Saver, State
 from plcp.training.cluster import TrainingError
-from plcp.training.engine import Engine
+from plcp.training.engine import Engine, loading_shares
 from plcp.training.preemption import Notice, PreemptedError
+from plcp.training.pretrained import start_of
+from plcp.training.pretraining import PretrainTask
 from plcp.training.progress import MetricsLog, Window
-from plcp.training.runs import PREPROCESSOR, VECTORS, Run, RunResult, TrainConfig
+from plcp.training.runs import PREPROCESSOR, VECTORS, Options, PretrainConfig, Run, RunResult, TrainConfig
 from plcp.training.store import DamagedError, Store
-from plcp.training.task import ForecastTask
+from plcp.training.task import ForecastTask, Task
 
 SHOWN_SKUS = 20  # of a batch that went wrong
 VALIDATION_BATCH = 256  # cases at most
 SAME_LOSS = {"fp32": 1e-3, "bf16": 2e-2}  # relative difference that rounding may make
 
 
-def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: int = 0, resume: bool = True) -> RunResult:
-    """Learn from PREPARED, whose last weeks validate; everything goes below the folder `run`.
+def train(
+    prepared: Path, run: Path, config: Options | None = None, seed: int = 0, resume: bool = True, pretrained: Path | None = None
+) -> RunResult:
+    """Learn from PREPARED what the options' task is (to forecast, or pretraining); everything goes below the folder `run`.
 
+    It begins with the weights of the run `pretrained` if one is given (see pretrained.start_of).
     A run that was interrupted continues from its last whole checkpoint, to the same weights; a finished one is returned as it is.
     `resume=False` starts anew. Raises ConfigError where the folder holds a run with other options or data, TrainingError where
     it cannot go on, StorageError where its checkpoints cannot be stored, KeyboardInterrupt on Ctrl-C.
     """
     data = Prepared.open(Path(prepared).resolve())
-    this = Run(Path(run).resolve(), data, (config or TrainConfig()).fitted(data), seed)
+    options = (config or TrainConfig()).fitted(data)
+    start = start_of(pretrained.resolve(), data, options) if pretrained else None
+    this = Run(Path(run).resolve(), data, options, seed, start.digest if start else None)
     if not resume:
         this.forget()
-    this.begin()
+    this.begin(start)
     result = this.finished()
     if result is None:
         with progress.live(this.folder, this.config.steps + this.config.refit_steps):
@@ -55,7 +62,7 @@ def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: in
 
 
 def run_workers(run: Run) -> None:
-    """To the end of the run; a checkpoint that turns out damaged is left out, and the one before it taken."""
+    """To the end of the run, or to where it is to pause; a checkpoint that turns out damaged is left out, and the one before it taken."""
     config = run.config
     least, most = config.fewest_and_most
     cluster.connect(least)
@@ -84,6 +91,8 @@ def worker(run: Run, threads: int) -> None:
         make_sure_it_continues(engine, task, validation, state)
     saver, notice = Saver(run.place, config.storage_patience), Notice()
     log = MetricsLog(run.folder, state.step, write=rank == 0)
+    if task.fresh is not None and state.step == 0:
+        log.write(0, fresh=task.fresh)
     if state.refit_from is None:
         for due in steps(engine, task, task.loader("train", seed=run.seed, rank=rank, world_size=world), state, run, log):
             if due:
@@ -91,7 +100,9 @@ def worker(run: Run, threads: int) -> None:
                 log.write(state.step, **state.metrics)
                 saver.save(engine, state, weights=best)
             heed(notice, saver, engine, state, saved=due)
-        if config.refit_steps:
+            if state.step == run.pause:
+                break
+        if config.refit_steps and run.pause is None:
             if state.best_step < state.step:  # from the weights that were judged the best
                 checkpoint.load_best(engine)
             state.begin_refit()
@@ -112,14 +123,14 @@ def heed(notice: Notice, saver: Saver, engine: Engine, state: State, saved: bool
         raise PreemptedError(f"stopped on notice after step {state.step}")
 
 
-def more(state: State, config: TrainConfig) -> bool:
+def more(state: State, config: Options) -> bool:
     """Whether the run's present part, learning or refit, has steps to come."""
     if state.refit_from is None:
         return state.step < config.steps and state.stale < config.patience
     return state.step < state.refit_from + config.refit_steps
 
 
-def steps(engine: Engine, task: ForecastTask, loader: CaseLoader, state: State, run: Run, log: MetricsLog) -> Iterator[bool]:
+def steps(engine: Engine, task: Task, loader: CaseLoader, state: State, run: Run, log: MetricsLog) -> Iterator[bool]:
     """The steps still to come of the run's present part; after each, whether a checkpoint is due."""
     config = run.config
     if state.loader:
@@ -141,7 +152,7 @@ def set_up(threads: int) -> torch.device:
     return ray.train.torch.get_device()
 
 
-def held_back(loader: CaseLoader, config: TrainConfig, rank: int, world: int) -> list[dict[str, Any]]:
+def held_back(loader: CaseLoader, config: Options, rank: int, world: int) -> list[dict[str, Any]]:
     """This worker's share of the batches that validate: whole ones, so that the loss is the same for any number of workers.
 
     Where there are too few for all, a worker gets one of weight 0, so that collective steps stay in step. Raises DataError where there
@@ -158,23 +169,23 @@ def held_back(loader: CaseLoader, config: TrainConfig, rank: int, world: int) ->
     return own + [filling] * (-(-len(batches) // world) - len(own))
 
 
-def make_task(run: Run, device: torch.device) -> ForecastTask:
+def make_task(run: Run, device: torch.device) -> Task:
     config, preprocessor = run.config, Preprocessor.load(run.folder / PREPROCESSOR)
-    return ForecastTask(
-        run.data,
-        preprocessor,
-        model=config.model,
-        spec=config.spec,
-        loader=config.loader,
-        loss=config.loss,
-        vectors=run.folder / VECTORS,
-        device=device,
-    )
+    loading = functools.partial(loading_shares, config.engine)
+    common: dict[str, Any] = {
+        "loading": loading,
+        "model": config.model,
+        "spec": config.spec,
+        "loader": config.loader,
+        "vectors": run.folder / VECTORS,
+        "device": device,
+    }
+    if isinstance(config, PretrainConfig):
+        return PretrainTask(run.data, preprocessor, loss=config.loss, **common)
+    return ForecastTask(run.data, preprocessor, loss=config.loss, pretrained=run.pretrained, **common)
 
 
-def learn(
-    engine: Engine, task: ForecastTask, batches: Iterator[dict[str, Any]], state: State, run: Run, window: Window, log: MetricsLog
-) -> None:
+def learn(engine: Engine, task: Task, batches: Iterator[dict[str, Any]], state: State, run: Run, window: Window, log: MetricsLog) -> None:
     """One step. Its randomness is a function of (seed, step, worker), so a resumed run repeats it."""
     torch.manual_seed(step_seed(run.seed, state.step))
     state.learning_rate = learning_rate(state, run.config)
@@ -189,12 +200,12 @@ def learn(
         window.add({"loss": total.detach(), **parts}, batch["weight"])
         seen.append((total.detach(), batch["sku_id"]))
     state.step += 1
-    if not engine.applied:
+    if not engine.applied and not engine.rescaling:
         state.skipped += 1
         report_skipped(seen, state, run.config.max_skipped, log)
 
 
-def learning_rate(state: State, config: TrainConfig) -> float:
+def learning_rate(state: State, config: Options) -> float:
     """Of the next step: falls from the warm-up to the end, or over the refit where there is one."""
     if not config.refit_steps:
         return config.engine.rate(state.step, 0, config.steps)
@@ -232,10 +243,10 @@ def report_skipped(seen: list[tuple[Tensor, list[str]]], state: State, limit: in
         )
 
 
-def make_sure_it_continues(engine: Engine, task: ForecastTask, batches: list[dict[str, Any]], state: State) -> None:
+def make_sure_it_continues(engine: Engine, task: Task, batches: list[dict[str, Any]], state: State) -> None:
     """Where another number of workers took up a checkpoint: raises TrainingError unless it validates as it did (DeepSpeed #6691)."""
     if state.judged_step == state.step and state.refit_from is None:
-        before, now = state.validation["loss"], validate(engine, task, batches)["loss"]
+        before, now = state.validation[task.steady], validate(engine, task, batches)[task.steady]
         if abs(now - before) > SAME_LOSS[engine.config.precision] * abs(before):
             raise TrainingError(
                 f"step {state.step}: {distributed.get_world_size()} workers took up what {state.workers} saved with a validation loss of "
@@ -243,7 +254,7 @@ def make_sure_it_continues(engine: Engine, task: ForecastTask, batches: list[dic
             )
 
 
-def validate(engine: Engine, task: ForecastTask, batches: list[dict[str, Any]]) -> dict[str, float]:
+def validate(engine: Engine, task: Task, batches: list[dict[str, Any]]) -> dict[str, float]:
     """Mean losses over the cases held back, over all workers. Raises TrainingError where they are not finite."""
     window = Window(engine.device)
     with engine.evaluating():

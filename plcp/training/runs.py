@@ -2,18 +2,20 @@
 
 config.json    options, seed and data, which a run keeps from start to end
 preprocessor/  tokenizer and image settings
+pretrained.safetensors   the weights it begins with, where these are not random
 vectors/       outputs of frozen towers by content
 checkpoints/   see checkpoint.py; elsewhere where `storage` says so
 metrics.jsonl, tensorboard/
 result.json    once the run is finished
 """
 
+import datetime as dt
 import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import uuid4
 
 from pydantic import Field, model_validator
@@ -25,25 +27,29 @@ from plcp.data.spec import Spec
 from plcp.model.losses import LossConfig
 from plcp.model.model import ModelConfig
 from plcp.model.preprocess import Preprocessor
+from plcp.model.pretraining import PretrainLossConfig
 from plcp.training import checkpoint
+from plcp.training.checkpoint import State
 from plcp.training.engine import EngineConfig
 from plcp.training.progress import METRICS, TENSORBOARD
 from plcp.training.store import Store, below
 from plcp.training.task import vocabulary_texts
 
 CONFIG, PREPROCESSOR, VECTORS, RESULT = "config.json", "preprocessor", "vectors", "result.json"
+PRETRAINED = "pretrained.safetensors"
 
 
 Workers = Annotated[int, Field(ge=1)]
 
 
-class TrainConfig(Config):
-    """A training run."""
+class LoopConfig(Config):
+    """A run of the training loop, whatever it learns."""
+
+    task: ClassVar[str]
 
     model: ModelConfig = Field(default_factory=lambda: ModelConfig.model_validate({}))
     spec: Spec = Field(default_factory=lambda: Spec.model_validate({}))
     loader: LoaderConfig = Field(default_factory=lambda: LoaderConfig.model_validate({}))
-    loss: LossConfig = Field(default_factory=lambda: LossConfig.model_validate({}))
     engine: EngineConfig = Field(default_factory=lambda: EngineConfig.model_validate({}))
     # How many workers there are, and what each gets, is no part of what a run is, so that it can be continued on other machines: all
     # that is excluded here is left out of its record.
@@ -74,11 +80,9 @@ class TrainConfig(Config):
     steps: int = Field(1000, ge=1, description="at most; see patience")
     validate_every: int = Field(100, ge=1, description="steps between validations, each of which leaves a checkpoint")
     validation_cases: int = Field(16384, ge=1, description="cases looked at in a validation at most")
-    select: Literal["loss", "quantiles", "mean", "hazard", "stage", "new_peak"] = Field(
-        "quantiles", description="the validation loss by which the best weights are known: the total, or one head's"
-    )
+    select: str = Field("loss", description="the validation loss by which the best weights are known")
     refit_steps: int = Field(
-        300, ge=0, description="then so many steps more that learn from the validation weeks as well, while the learning rate falls"
+        0, ge=0, description="then so many steps more that learn from what validated too, while the learning rate falls"
     )
     patience: int = Field(5, ge=1, description="validations without a lower one after which training stops")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
@@ -100,6 +104,38 @@ class TrainConfig(Config):
         """The options with everything settled that this data decides."""
         return self.model_copy(update={"spec": self.spec.fitted(prepared)})
 
+    def held_back_from(self, origin: dt.date) -> dt.date:
+        """The first week that the weights which validate never saw, of data prepared up to an origin."""
+        return origin - dt.timedelta(weeks=self.loader.validation_weeks)
+
+
+class TrainConfig(LoopConfig):
+    """A training run."""
+
+    task: ClassVar[str] = "forecast"
+
+    loss: LossConfig = Field(default_factory=lambda: LossConfig.model_validate({}))
+    select: Literal["loss", "quantiles", "mean", "hazard", "stage", "new_peak"] = Field(
+        "quantiles", description="the validation loss by which the best weights are known: the total, or one head's"
+    )
+    refit_steps: int = Field(
+        300, ge=0, description="then so many steps more that learn from the validation weeks as well, while the learning rate falls"
+    )
+
+
+class PretrainConfig(LoopConfig):
+    """A pretraining run. Products validate it, and of no product does it see the weeks that will validate a fine-tuning."""
+
+    task: ClassVar[str] = "pretraining"
+
+    loss: PretrainLossConfig = Field(default_factory=lambda: PretrainLossConfig.model_validate({}))
+    select: Literal["loss", "units"] = Field("loss", description="as for train: the total, or the rebuilding of units alone")
+    refit_steps: int = Field(0, ge=0, description="then so many steps more that learn from the validation products as well")
+
+
+Options = TrainConfig | PretrainConfig
+TASKS: dict[str, type[Options]] = {TrainConfig.task: TrainConfig, PretrainConfig.task: PretrainConfig}
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -113,43 +149,64 @@ class RunResult:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Weights that a run begins with, and the preprocessing that they belong to."""
+
+    weights: Path
+    preprocessor: Path
+    digest: str  # SHA-256 of the weights
+
+
+@dataclass(frozen=True)
 class Run:
     """A run's folder and all that decides what becomes of it."""
 
     folder: Path
     data: Prepared
-    config: TrainConfig
+    config: Options
     seed: int
+    begins_with: str | None = None  # SHA-256 of the weights it begins with, where these are not random
+    pause: int | None = None  # step at which its workers are to stop for now; a refit waits until there is none
 
     @staticmethod
     def open(folder: Path) -> "Run":
         """A run that was begun. Raises ModelError where there is none, ConfigError where its data has changed since."""
-        path = folder / CONFIG
-        if not path.exists():
-            raise ModelError(f"{folder}: no {CONFIG}, so this is no training run; make one with `plcp train PREPARED --out {folder}`")
-        content = read_json(path)
-        try:
-            prepared, config, seed = Path(content["prepared"]), TrainConfig.model_validate(content["config"]), content["seed"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise damaged(path, error) from error
-        run = Run(folder, Prepared.open(prepared), config, seed)
+        config, content = record(folder)
+        run = Run(folder, Prepared.open(Path(content["prepared"])), config, content["seed"], content.get("begins_with"))
         run.begin()
         return run
 
-    def begin(self) -> None:
+    @property
+    def pretrained(self) -> Path | None:
+        """The weights that it begins with."""
+        return self.folder / PRETRAINED if self.begins_with else None
+
+    def begin(self, start: Start | None = None) -> None:
         """Make the folder, or make sure that it holds this very run. Raises ConfigError where it does not."""
-        identity = {"config": self.config.model_dump(mode="json"), "seed": self.seed, "data": self.data.digest}
+        config = self.config.model_dump(mode="json")
+        identity = {
+            "task": self.config.task,
+            "config": config,
+            "seed": self.seed,
+            "data": self.data.digest,
+            "begins_with": self.begins_with,
+        }
         path = self.folder / CONFIG
         if path.exists():
-            begun = read_json(path)
-            if changes := list(differences({name: begun.get(name) for name in identity}, identity)):
+            begun = {"task": TrainConfig.task, **read_json(path)}
+            changes = list(differences({name: begun.get(name) for name in identity}, identity))
+            if changes := sorted(changes, key=lambda change: not change.startswith("task ")):  # the rest follows from it
                 raise ConfigError(f"{self.folder} holds a run with {'; '.join(changes[:5])}. Give another folder, or start it anew")
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        model = self.config.model
-        texts = vocabulary_texts(self.data) if model.text is not None else []
-        Preprocessor.build(model.text, model.image, texts).save(self.folder / PREPROCESSOR)
-        write_json(path, {**identity, "prepared": str(self.data.root), "id": uuid4().hex[:12]})
+        if start is not None:
+            shutil.copyfile(start.weights, self.folder / PRETRAINED)
+            shutil.copytree(start.preprocessor, self.folder / PREPROCESSOR, dirs_exist_ok=True)
+        else:
+            model = self.config.model
+            texts = vocabulary_texts(self.data) if model.text is not None else []
+            Preprocessor.build(model.text, model.image, texts).save(self.folder / PREPROCESSOR)
+        write_json(path, {**identity, "prepared": str(self.data.root), "origin": str(self.data.origin), "id": uuid4().hex[:12]})
 
     @property
     def place(self) -> str:
@@ -162,7 +219,7 @@ class Run:
         """Remove whatever a run left in the folder, and nothing else."""
         if (self.folder / CONFIG).exists():
             Store(self.place).forget()
-        for name in (RESULT, CONFIG, METRICS):
+        for name in (RESULT, CONFIG, METRICS, PRETRAINED):
             (self.folder / name).unlink(missing_ok=True)
         for name in (PREPROCESSOR, VECTORS, TENSORBOARD):
             shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -177,6 +234,17 @@ class Run:
         except TypeError as error:
             raise damaged(path, error) from error
 
+    def standing(self) -> State | None:
+        """Where it stands by its last checkpoint; None where there is none yet."""
+        try:
+            return checkpoint.last(self.place)[1]
+        except ModelError:
+            return None
+
+    def learnt(self) -> Path:
+        """The file of what it learned; see checkpoint.learnt."""
+        return checkpoint.learnt(self.place)
+
     def finish(self) -> RunResult:
         """Write down what came of it."""
         (_, last), (_, best) = checkpoint.last(self.place), checkpoint.best(self.place)
@@ -184,6 +252,20 @@ class Run:
         content = {name: value for name, value in asdict(result).items() if name != "run"}
         write_json(self.folder / RESULT, content)
         return result
+
+
+def record(folder: Path) -> tuple[Options, dict[str, Any]]:
+    """The options of a run, and all that is written down of it. Raises ModelError where the folder holds none."""
+    path = folder / CONFIG
+    if not path.exists():
+        raise ModelError(f"{folder}: no {CONFIG}, so this is no training run; make one with `plcp train PREPARED --out {folder}`")
+    content = read_json(path)
+    try:
+        config = TASKS[content.get("task", TrainConfig.task)].model_validate(content["config"])
+        Path(content["prepared"]), int(content["seed"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+    return config, content
 
 
 def read_json(path: Path) -> dict[str, Any]:

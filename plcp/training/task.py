@@ -1,13 +1,17 @@
-"""What is learned: a model, its batches and its loss."""
+"""What is learned: a task is a model, the batches it learns from and a loss."""
 
 import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from plcp.base import DataError
+from plcp.base import DataError, ModelError
 from plcp.data.features import Arrays, texts
 from plcp.data.loader import CaseLoader, LoaderConfig, Split
 from plcp.data.prepared import Prepared
@@ -15,16 +19,55 @@ from plcp.data.spec import Spec
 from plcp.forecast.embeddings import TowerEncoder
 from plcp.forecast.forecaster import photo_owners, without_broken_photos
 from plcp.model.losses import LossConfig, loss
-from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
+from plcp.model.model import HEADS, Encoder, InputWidths, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
-from plcp.model.towers import TINY
+from plcp.model.towers import TINY, Towers
+from plcp.training.engine import gathered
 
 PRETRAINED_RATE = 0.1  # share of the learning rate for a tower that comes with weights: faster, and it forgets what it knew
 VOCABULARY_TEXTS = 200_000  # texts a tokenizer is trained on at most: its words are settled long before
 
 
-class ForecastTask:
-    """Learning to forecast cases: `model`, the loaders of its batches, and the loss of its outputs."""
+class Task(Protocol):
+    """All that the training loop knows of what is learned."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def slow(self) -> dict[str, float]:
+        """Factors of the learning rate, by part of the model."""
+        ...
+
+    @property
+    def fresh(self) -> list[str] | None:
+        """Parts of the model that begin with random weights, where the others come from another run."""
+        ...
+
+    @property
+    def steady(self) -> str:
+        """The validation loss that does not depend on how cases are spread over workers."""
+        ...
+
+    def loader(self, split: Split, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> CaseLoader:
+        """Batches of `train` without end, of what validates (`validation`) once, and without end of both (`all`)."""
+        ...
+
+    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total to minimise, and its parts without gradient."""
+        ...
+
+
+E = TypeVar("E", bound=Encoder)
+L = TypeVar("L")
+
+
+class CaseTask(Generic[E, L]):
+    """Learning from a shop's cases: an encoder with a task's heads, and its batches."""
+
+    network: type[E]
+    cases: type[CaseLoader] = CaseLoader
+    steady = "loss"
 
     def __init__(
         self,
@@ -34,19 +77,32 @@ class ForecastTask:
         model: ModelConfig,
         spec: Spec,
         loader: LoaderConfig,
-        loss: LossConfig,
+        loss: L,
         vectors: Path,
         device: torch.device,
+        pretrained: Path | None = None,
+        loading: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`vectors`: folder where the vectors of frozen towers are kept, shared by the workers. Raises ModelError."""
+        """
+        Args:
+            vectors: folder where the vectors of frozen towers are kept, shared by the workers.
+            pretrained: weights to begin with in place of random ones, where they have a name in common (safetensors).
+            loading: context in which towers that learn are loaded from their sources.
+
+        Raises ModelError.
+        """
         self.prepared, self.preprocessor = prepared, preprocessor
         self.spec, self.loader_config, self.loss_config = spec, loader, loss
-        self.model = LifeCycleModel.build(model, InputWidths.of_spec(spec), preprocessor)
+        self.model = self.network.build(model, InputWidths.of_spec(spec), preprocessor, loading)
+        self.fresh = take_over(self.model, pretrained) if pretrained else None  # parts that begin with random weights all the same
         towers = {"text": self.model.text, "image": self.model.image}
-        self.frozen = [name for name, tower in towers.items() if tower is not None and not tower.trainable]
+        frozen = {name: tower for name, tower in towers.items() if tower is not None and not tower.trainable}
+        self.frozen = list(frozen)
         self.encoder = None
         if self.frozen:
-            self.encoder = TowerEncoder(copy.deepcopy(self.model).eval().to(device), preprocessor, vectors)
+            self.encoder = TowerEncoder(
+                copy.deepcopy(Towers(frozen.get("text"), frozen.get("image"))).eval().to(device), preprocessor, vectors
+            )
 
     @property
     def slow(self) -> dict[str, float]:
@@ -56,7 +112,7 @@ class ForecastTask:
 
     def loader(self, split: Split, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> CaseLoader:
         """Batches as `tensors` makes them."""
-        return CaseLoader(
+        return self.cases(
             self.prepared,
             self.spec,
             self.loader_config,
@@ -89,9 +145,37 @@ class ForecastTask:
             made["image_vector"] = self.encoder.image(batch["images"], owners)
         return made
 
-    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+
+class ForecastTask(CaseTask[LifeCycleModel, LossConfig]):
+    """Learning to forecast cases."""
+
+    network = LifeCycleModel
+
+    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The total to minimise, and its parts without gradient."""
         return loss(outputs, batch, self.loss_config)
+
+
+def take_over(model: nn.Module, path: Path) -> list[str]:
+    """Put the weights of a pretraining in the place of a model's own, by name. Returns the parts that keep theirs.
+
+    These are the heads of the task, and towers that were frozen when it was pretrained, which bring their own. Raises ModelError where
+    anything else is missing or of another shape.
+    """
+    found, own = load_file(path), model.state_dict(keep_vars=True)
+    shared = {name: value for name, value in found.items() if name in own}
+    for name, value in shared.items():
+        if value.shape != getattr(own[name], "ds_shape", own[name].shape):
+            raise ModelError(
+                f"{path}: {name} has the shape {tuple(value.shape)}, not {tuple(own[name].shape)}; pretrain with the same options"
+            )
+    kept = sorted({name.split(".")[0] for name in own.keys() - shared.keys()})
+    if missing := [part for part in kept if part not in (*HEADS, "text", "image")]:
+        raise ModelError(f"{path}: holds no weights of {', '.join(missing)}; pretrain again")
+    for name, value in shared.items():
+        with gathered(own[name], change=True), torch.no_grad():
+            own[name].copy_(value)
+    return kept
 
 
 def vocabulary_texts(prepared: Prepared) -> list[str]:

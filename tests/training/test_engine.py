@@ -1,15 +1,37 @@
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from plcp.training.engine import Engine, EngineConfig, parameter_groups
+from plcp.training.engine import Engine, EngineConfig, load_deepspeed, parameter_groups
 
 STAGES = ((0, "fp32"), (1, "fp32"), (2, "fp32"), (3, "fp32"), (1, "bf16"), (3, "bf16"))
 pytestmark = pytest.mark.usefixtures("alone")
+
+
+class Body(nn.Sequential):
+    """Layers that can be computed again, as transformers' models can."""
+
+    how: dict[str, Any] | None = None
+    passes = 0
+
+    def gradient_checkpointing_enable(self, how: dict[str, Any]) -> None:
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how is None or not torch.is_grad_enabled():
+            return self.pass_through(x)
+        return checkpoint(self.pass_through, x.requires_grad_(), **self.how)
+
+    def pass_through(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return super().forward(x)
 
 
 class Net(nn.Module):
@@ -19,7 +41,7 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.tower = nn.Linear(8, 400)
-        self.body = nn.Sequential(nn.GELU(), nn.Linear(400, 400), nn.LayerNorm(400), nn.Linear(400, 1))
+        self.body = Body(nn.GELU(), nn.Linear(400, 400), nn.LayerNorm(400), nn.Linear(400, 1))
         self.tower.requires_grad_(False)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -127,9 +149,96 @@ def test_gradients_are_clipped_to_the_norm_asked_for() -> None:
     assert moved[1] < moved[0]
 
 
-def test_bf16_without_sharded_masters_is_refused() -> None:
-    with pytest.raises(ValidationError, match="zero_stage"):
-        EngineConfig(zero_stage=0, precision="bf16")
+OFFLOADED = (
+    {"zero_stage": 1, "offload_moments": "cpu"},
+    {"zero_stage": 2, "offload_moments": "cpu", "precision": "bf16"},
+    {"zero_stage": 3, "offload_moments": "cpu"},
+    {"zero_stage": 3, "offload_weights": "cpu"},
+    {"zero_stage": 3, "offload_moments": "cpu", "offload_weights": "cpu"},
+)
+
+
+@pytest.mark.parametrize("levers", OFFLOADED)
+def test_what_is_offloaded_learns_the_same_and_continues_bit_for_bit(levers: dict[str, object], tmp_path: Path) -> None:
+    options = {"averaging": 0.9, **levers}
+    kept = {name: value for name, value in options.items() if not name.startswith("offload")}
+    plain, first = engine(**kept), engine(**options)
+    assert [learn(first, seed) for seed in range(3)] == pytest.approx([learn(plain, seed) for seed in range(3)], rel=1e-4)
+    first.save(tmp_path)
+    after = [learn(first, seed) for seed in range(3, 6)]
+    second = engine(**options)
+    second.load(tmp_path)
+    assert [learn(second, seed) for seed in range(3, 6)] == after
+    assert equal(whole(first), whole(second))
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_recomputed_activations_give_the_same_gradients(stage: int) -> None:
+    plain, again = engine(zero_stage=stage), engine(zero_stage=stage, recompute=True)
+    (body,) = (part for part in again.model.modules() if isinstance(part, Body))
+    assert body.how == {"use_reentrant": True}
+    assert [learn(again, seed) for seed in range(4)] == [learn(plain, seed) for seed in range(4)]
+    assert body.passes > 4  # forward again in each backward pass
+    assert equal(plain.weights(), again.weights())
+
+
+def test_fp16_looks_for_a_scale_of_the_loss_without_counting_that_as_a_fault() -> None:
+    if not load_deepspeed().accelerator.get_accelerator().is_fp16_supported():
+        pytest.skip("this machine does not compute in fp16")
+    learner = engine(zero_stage=2, precision="fp16")
+    losses = []
+    for seed in range(40):
+        losses.append(learn(learner, seed))
+        assert learner.applied or learner.rescaling
+    assert learner.applied
+    assert min(losses[20:]) < losses[0]
+    for seed in range(40):
+        learn(learner, seed, "loss")
+    assert not learner.applied
+    assert not learner.rescaling
+
+
+def test_the_optimizer_and_the_checkpoints_hold_what_learns_and_nothing_else(tmp_path: Path) -> None:
+    learnt = sum(p.numel() for p in Net().parameters() if p.requires_grad)
+    for stage in range(4):
+        learner = engine(zero_stage=stage)
+        learn(learner, 0)
+        learner.save(tmp_path / str(stage))
+        held = [torch.load(file, weights_only=False) for file in (tmp_path / str(stage) / "engine").glob("*.pt")]
+        moments = [t for t in tensors(held) if t[0] == "exp_avg"]
+        assert sum(t.numel() for _, t in moments) == pytest.approx(learnt, abs=16)  # shares are rounded up
+        names = [name for name, _ in tensors([state.get("module") for state in held if isinstance(state, dict)])]
+        assert not any(name.startswith("tower.") for name in names)
+
+
+def tensors(held: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors of a nested checkpoint, by the name they stand under."""
+    if isinstance(held, Tensor):
+        yield name, held
+    elif isinstance(held, dict):
+        for key, value in held.items():
+            yield from tensors(value, str(key))
+    elif isinstance(held, list | tuple):
+        for value in held:
+            yield from tensors(value, name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"zero_stage": 0, "precision": "bf16"}, "set zero_stage to 1, 2 or 3"),
+        ({"zero_stage": 0, "precision": "fp16"}, "set zero_stage to 1, 2 or 3"),
+        ({"zero_stage": 0, "offload_moments": "cpu"}, "set zero_stage to 1, 2 or 3"),
+        ({"zero_stage": 2, "offload_weights": "cpu"}, "set zero_stage to 3"),
+        ({"zero_stage": 2, "offload_moments": "nvme", "nvme": "/nvme"}, "set zero_stage to 3"),
+        ({"zero_stage": 3, "offload_moments": "nvme"}, "give both or neither"),
+        ({"zero_stage": 3, "nvme": "/nvme"}, "give both or neither"),
+        ({"zero_stage": 3, "offload_weights": "nvme", "nvme": "/nvme"}, "set it to 0"),
+    ],
+)
+def test_levers_that_do_not_go_together_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        EngineConfig.model_validate(options)
 
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:

@@ -25,6 +25,7 @@ from plcp.training.engine import Engine
 from plcp.training.progress import MetricsLog, Window
 from plcp.training.runs import PREPROCESSOR, VECTORS, Run, RunResult, TrainConfig
 from plcp.training.task import ForecastTask
+from plcp.training.work import Work, peak_flops
 
 SHOWN_SKUS = 20  # of a batch that went wrong
 
@@ -92,14 +93,17 @@ def steps(engine: Engine, task: ForecastTask, loader: CaseLoader, state: State, 
     config = run.config
     if state.loader:
         loader.restore(state.loader)
-    window, batches = Window(engine.device), iter(loader)
+    peak = peak_flops(engine.device, engine.dtype) if distributed.get_rank() == 0 else 0.0
+    window, work, batches = Window(engine.device, peak), Work(task.model), iter(loader)
     while more(state, config):
-        learn(engine, task, batches, state, run, window, log)
+        learn(engine, task, batches, state, run, window, work, log)
         state.loader = loader.state()
         due = state.step % config.validate_every == 0 or not more(state, config)
         if due or state.step % config.log_every == 0:
             log.write(state.step, epoch=loader.epoch, learning_rate=state.learning_rate, skipped=state.skipped, **window.close())
         yield due
+        if due:
+            window.open()  # validation and checkpoint are no part of its speed
 
 
 def set_up(threads: int) -> torch.device:
@@ -135,7 +139,7 @@ def make_task(run: Run, device: torch.device) -> ForecastTask:
 
 
 def learn(
-    engine: Engine, task: ForecastTask, batches: Iterator[dict[str, Any]], state: State, run: Run, window: Window, log: MetricsLog
+    engine: Engine, task: ForecastTask, batches: Iterator[dict[str, Any]], state: State, run: Run, window: Window, work: Work, log: MetricsLog
 ) -> None:
     """One step. Its randomness is a function of (seed, step, worker), so a resumed run repeats it."""
     torch.manual_seed(step_seed(run.seed, state.step))
@@ -143,8 +147,10 @@ def learn(
     seen: list[tuple[Tensor, list[str]]] = []
     for _ in range(run.config.engine.accumulation):
         started = time.perf_counter()
-        batch = to_device(next(batches), engine.device)
+        batch = next(batches)
         window.waited(time.perf_counter() - started)
+        window.worked(work.of(batch))
+        batch = to_device(batch, engine.device)
         total, parts = task.loss(engine(batch), batch)
         engine.backward(total)
         engine.step(state.learning_rate)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, distributed
 
 from plcp.console import errors
+from plcp.training.work import Done
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -44,9 +45,8 @@ class MetricsLog:
         if self._file is None:
             return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(name, value, step)
+        for name, value in scalars(values):
+            self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         if self._file is not None:
@@ -54,21 +54,36 @@ class MetricsLog:
             self._board.close()
 
 
+def scalars(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of a line by name; those of a list by their place in it, as each worker's memory is."""
+    for name, value in values.items():
+        for place, number in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(number, int | float):
+                yield (f"{name}/{place}" if isinstance(value, list) else name), number
+
+
 class Window:
     """What happened since the last line, over all workers."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._open()
+    def __init__(self, device: torch.device, peak: float = 0.0) -> None:
+        """`peak`: FLOP/s that one worker's device reaches at most; read on worker 0 alone."""
+        self.device, self.peak = device, peak
+        self.open()
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """From now on: what was noted before is forgotten."""
         self.names: tuple[str, ...] = ()
         self.sums = torch.zeros(0, dtype=torch.float64)
+        self.done = Done()
         self.waiting, self.started = 0.0, time.perf_counter()
 
     def waited(self, seconds: float) -> None:
         """For data."""
         self.waiting += seconds
+
+    def worked(self, done: Done) -> None:
+        """On a batch."""
+        self.done = self.done.plus(done)
 
     def add(self, losses: dict[str, Tensor], weight: Tensor) -> None:
         """A batch's mean losses, and the weights of its cases; one that is not finite is left out."""
@@ -84,12 +99,19 @@ class Window:
         *sums, cases = self.sums.tolist()
         return {name: value / cases if cases else float("nan") for name, value in zip(self.names, sums, strict=True)}
 
-    def close(self) -> dict[str, float]:
-        """Losses and speed, and a new window."""
+    def close(self) -> dict[str, float | list[float]]:
+        """Losses, speed, the worst worker's share of time spent waiting and each one's memory; and a new window."""
         losses, elapsed = self.means(), time.perf_counter() - self.started
-        speed = {"cases_per_second": self.sums[-1].item() / elapsed, "waiting": self.waiting / elapsed, "memory_gb": memory_gb(self.device)}
-        self._open()
-        return {**losses, **{name: float(f"{value:.4g}") for name, value in speed.items()}}
+        own = torch.tensor([*self.done, self.waiting, memory_gb(self.device)], dtype=torch.float64, device=self.device)
+        every = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(every, own)
+        cases, tokens, flops, waiting, memory = torch.stack(every, 1).tolist()
+        speed = {"cases_per_second": sum(cases) / elapsed, "tokens_per_second": sum(tokens) / elapsed, "waiting": max(waiting) / elapsed}
+        if self.peak:
+            speed["peak_share"] = sum(flops) / elapsed / (self.peak * len(flops))
+        self.open()
+        rounded = {name: float(f"{value:.4g}") for name, value in speed.items()}
+        return {**losses, **rounded, "memory_gb": [float(f"{value:.4g}") for value in memory]}
 
 
 def memory_gb(device: torch.device) -> float:
@@ -148,6 +170,12 @@ def describe(lines: list[dict[str, Any]]) -> str:
     parts = [f"{label} {latest[name]:{form}}" for name, label, form in shown if name in latest]
     if "cases_per_second" in latest:
         parts.append(f"{latest['cases_per_second']:.0f} cases/s")
+        parts.append(f"{latest['tokens_per_second']:,.0f} tokens/s")
+    if "peak_share" in latest:
+        parts.append(f"{latest['peak_share']:.0%} of peak")
+    if "waiting" in latest:
+        parts.append(f"{latest['waiting']:.1%} waiting for data")
+        parts.append(f"{max(latest['memory_gb']):.1f} GB")
     if latest.get("skipped"):
         parts.append(f"{latest['skipped']} steps skipped")
     return ", ".join(parts)

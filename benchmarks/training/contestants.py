@@ -76,7 +76,7 @@ def trainer(prepared: Path, config: TrainConfig, threads: int) -> float:
             max_steps=config.steps,
             per_device_train_batch_size=1,  # of batches
             max_grad_norm=config.engine.clipping,
-            deepspeed={**config.engine.deepspeed(config.loader.batch_size), "train_batch_size": config.loader.batch_size},
+            deepspeed=config.engine.deepspeed(micro_batch=1),
             logging_steps=config.log_every,
             save_strategy="no",
             report_to=[],

@@ -36,6 +36,10 @@ class Shape:
     tokens: int
     images: int
 
+    def times(self, factor: int) -> "Shape":
+        """So many times as many cases."""
+        return Shape(factor * self.cases, factor * self.texts, self.tokens, factor * self.images)
+
 
 @dataclass(frozen=True)
 class Trace:

@@ -1,14 +1,13 @@
 """A number of a forecast: how it comes about, how sure it is, and what it rests on."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-Basis = Literal["the model's own shapes", "measured here", "measured elsewhere", "data sheet", "assumed"]
+SHAPES, HERE, SHEET, ASSUMED = "the model's own shapes", "measured on this machine", "data sheet", "assumed"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`low` to `high` holds what is expected to be seen."""
+    """`low` to `high` is where it is expected to lie."""
 
     name: str
     value: float
@@ -16,4 +15,4 @@ class Figure:
     high: float
     unit: str
     formula: str
-    basis: Basis
+    basis: str

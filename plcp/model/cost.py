@@ -51,15 +51,11 @@ class Trace:
     peak: int  # the most bytes held at once beyond weights, their gradients and the batch
 
 
-def parameters(config: ModelConfig, widths: InputWidths, vocabulary: int, trainable: bool = False) -> dict[str, int]:
-    """Parameters of the towers and of JOINT; those that learn only, or all."""
-    count = dict.fromkeys((*TOWERS, JOINT), 0)
+def parameters(config: ModelConfig, widths: InputWidths, vocabulary: int) -> tuple[int, int]:
+    """How many learn, and how many do not."""
     with shapes_only():
-        for name, parameter in build(config, widths, vocabulary).named_parameters():
-            if parameter.requires_grad or not trainable:
-                part = name.split(".")[0]
-                count[part if part in TOWERS else JOINT] += parameter.numel()
-    return count
+        counts = [(p.numel(), p.requires_grad) for p in build(config, widths, vocabulary).parameters()]
+    return sum(n for n, learns in counts if learns), sum(n for n, learns in counts if not learns)
 
 
 def trace(config: ModelConfig, widths: InputWidths, vocabulary: int, shape: Shape, dtype: torch.dtype, training: bool = True) -> Trace:

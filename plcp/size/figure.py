@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-SHAPES, HERE, SHEET, ASSUMED = "the model's own shapes", "measured on this machine", "data sheet", "assumed"
+SHAPES = "traced"  # from the shapes of the model itself
+HERE = "measured"  # on this machine
+SHEET, ASSUMED = "data sheet", "assumed"
 
 
 @dataclass(frozen=True)

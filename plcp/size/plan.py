@@ -73,8 +73,7 @@ class Sizing:
         self.widths = InputWidths.of_spec(settled(spec, request.weeks))
         self.vocabulary = model.text.vocabulary if model.text is not None else 0
         self.shape = shape_of(request, model, TRACED)
-        whole, learnt = (sum(cost.parameters(model, self.widths, self.vocabulary, only).values()) for only in (False, True))
-        self.learner = Learner(learnt, whole - learnt, request.gpus, averaged)
+        self.learner = Learner(*cost.parameters(model, self.widths, self.vocabulary), request.gpus, averaged)
         self.traces = {name: self._trace(name) for name in {"fp32", request.precision}}
 
     def _trace(self, precision: str) -> Trace:

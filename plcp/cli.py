@@ -332,7 +332,7 @@ def size(
     measure: Annotated[bool, typer.Option(help="Measure how fast this machine is, and size it in place of GPUs.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Memory, time and cost of training and scoring, before a cluster is rented: every ZeRO stage and offload, and the cheapest that fits."""
+    """Memory, time and cost of training and scoring before a cluster is rented: every ZeRO stage and offload, the cheapest that fits."""
     from plcp.size import show
     from plcp.size.request import sized
 

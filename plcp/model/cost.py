@@ -16,7 +16,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers.initialization import no_init_weights
 
-from plcp.model.heads import BINS
 from plcp.model.losses import LossConfig, loss
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
 from plcp.model.towers import TINY, ImageTower, ImageTowerConfig, TextTower, TextTowerConfig, Tower

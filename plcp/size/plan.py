@@ -135,12 +135,12 @@ class Sizing:
             "weekly scoring": (self.scoring(r.changed), f"SKUs / N × (FLOPs + {r.changed:g} × towers) / rate + SKUs / N / reading"),
             "first scoring": (self.scoring(1.0), "the same, with every text and photo new"),
         }
-        share = best.step.network_share
+        share, most = best.step.network_share, best.step.network.high / whole.high
         memory_low, memory_high = needed.least, needed.device * FRAGMENTS + CONTEXT
         out = [
             Figure("memory per GPU", needed.device / GB, memory_low / GB, memory_high / GB, "GB", "see the layouts", SHAPES),
             Figure("step", whole.value, whole.low, whole.high, "s", "FLOPs / rate + network + offload", self.basis),
-            Figure("network's share of a step", share, 0.0, best.step.network.high / whole.high, "", "network / step", f"{SHEET}, {ASSUMED}"),
+            Figure("network's share of a step", share, 0.0, max(share, most), "", "network / step", f"{SHEET}, {ASSUMED}"),
         ]
         for name, (seconds, formula) in times.items():
             basis = self.basis if name in ("pretraining", "fine-tuning") else f"{self.basis}; reading {ASSUMED}"
@@ -154,7 +154,7 @@ class Sizing:
 
     def scoring(self, changed: float) -> Seconds:
         """Of the catalog: the forward pass, the towers for what is new, and reading and writing, one after the other."""
-        r, per_gpu = self.request, self.request.skus / self.request.gpus
+        per_gpu = self.request.skus / self.request.gpus
         seconds = per_gpu * (self.forward(JOINT) + changed * self.forward(*TOWERS)) / self.rates.forecasting
         usual, slowest, fastest = (per_gpu / rate for rate in READING)
         return Seconds(seconds + usual, max(seconds * self.rates.low, fastest), seconds * self.rates.high + slowest)

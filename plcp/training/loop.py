@@ -24,7 +24,9 @@ from plcp.training.cluster import TrainingError
 from plcp.training.engine import Engine
 from plcp.training.progress import MetricsLog, Window
 from plcp.training.runs import PREPROCESSOR, VECTORS, Run, RunResult, TrainConfig
+from plcp.training.spikes import Spikes
 from plcp.training.task import ForecastTask
+from plcp.training.trackers import open_trackers, require
 from plcp.training.work import Work, peak_flops
 
 SHOWN_SKUS = 20  # of a batch that went wrong
@@ -44,6 +46,7 @@ def train(prepared: Path, run: Path, config: TrainConfig | None = None, seed: in
     this.begin()
     result = this.finished()
     if result is None:
+        require(this.config.trackers)
         workers, asked = this.config.workers, (this.config.cpus_per_worker, this.config.gpus_per_worker)
         cluster.connect(workers)
         cpus, gpus = cluster.share(cluster.nodes_up(), workers, *asked)
@@ -63,7 +66,8 @@ def worker(run: Run, threads: int) -> None:
     engine = Engine(task.model, config.engine, micro_batch=max(1, config.loader.batch_size // world), slow=task.slow)
     validation = held_back(task.loader("validation", rank=rank, world_size=world), config)
     state = checkpoint.restore(engine)
-    log = MetricsLog(run.folder, state.step, write=rank == 0)
+    others = functools.partial(open_trackers, config.trackers, run.folder, config.model_dump(mode="json"))
+    log = MetricsLog(run.folder, state.step, rank == 0, others)
     if state.refit_from is None:
         for due in steps(engine, task, task.loader("train", seed=run.seed, rank=rank, world_size=world), state, run, log):
             if due:
@@ -94,13 +98,19 @@ def steps(engine: Engine, task: ForecastTask, loader: CaseLoader, state: State, 
     if state.loader:
         loader.restore(state.loader)
     peak = peak_flops(engine.device, engine.dtype) if distributed.get_rank() == 0 else 0.0
-    window, work, batches = Window(engine.device, peak), Work(task.model), iter(loader)
+    window, batches = Window(engine.device, Work(task.model), peak), iter(loader)
+    spikes = Spikes(config.spike, engine.device, state.recent)
     while more(state, config):
-        learn(engine, task, batches, state, run, window, work, log)
+        learn(engine, task, batches, state, run, window, spikes, log)
         state.loader = loader.state()
         due = state.step % config.validate_every == 0 or not more(state, config)
         if due or state.step % config.log_every == 0:
+            for line in spikes.report():
+                state.spikes += 1
+                log.write(spikes=state.spikes, **line)
             log.write(state.step, epoch=loader.epoch, learning_rate=state.learning_rate, skipped=state.skipped, **window.close())
+        if due:
+            state.recent = spikes.recent()
         yield due
         if due:
             window.open()  # validation and checkpoint are no part of its speed
@@ -139,7 +149,14 @@ def make_task(run: Run, device: torch.device) -> ForecastTask:
 
 
 def learn(
-    engine: Engine, task: ForecastTask, batches: Iterator[dict[str, Any]], state: State, run: Run, window: Window, work: Work, log: MetricsLog
+    engine: Engine,
+    task: ForecastTask,
+    batches: Iterator[dict[str, Any]],
+    state: State,
+    run: Run,
+    window: Window,
+    spikes: Spikes,
+    log: MetricsLog,
 ) -> None:
     """One step. Its randomness is a function of (seed, step, worker), so a resumed run repeats it."""
     torch.manual_seed(step_seed(run.seed, state.step))
@@ -149,10 +166,10 @@ def learn(
         started = time.perf_counter()
         batch = next(batches)
         window.waited(time.perf_counter() - started)
-        window.worked(work.of(batch))
+        window.took(batch)
         batch = to_device(batch, engine.device)
         total, parts = task.loss(engine(batch), batch)
-        engine.backward(total)
+        engine.backward(spikes.judged(total, state.step + 1, batch["sku_id"]))
         engine.step(state.learning_rate)
         window.add({"loss": total.detach(), **parts}, batch["weight"])
         seen.append((total.detach(), batch["sku_id"]))

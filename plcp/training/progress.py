@@ -4,7 +4,7 @@ import json
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, distributed
 
 from plcp.console import errors
-from plcp.training.work import Done
+from plcp.training.trackers import Tracker
+from plcp.training.work import Done, Work
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -26,10 +27,12 @@ RECENT_BYTES = 1 << 16  # of metrics.jsonl: hundreds of lines, validations among
 class MetricsLog:
     """Writes what is measured at a step, on one worker. Continues behind `step`: what a killed run wrote beyond it is dropped."""
 
-    def __init__(self, run: Path, step: int, write: bool) -> None:
+    def __init__(self, run: Path, step: int, write: bool, open_others: Callable[[], list[Tracker]] = list) -> None:
+        """`open_others`: the trackers that get its numbers too, called on the worker that writes."""
         self._file: TextIO | None = None
         if not write:
             return
+        self._others = open_others()
         from torch.utils.tensorboard import SummaryWriter  # here: only one worker waits for it
 
         path = run / METRICS
@@ -45,13 +48,18 @@ class MetricsLog:
         if self._file is None:
             return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in scalars(values):
+        numbers = dict(scalars(values))
+        for name, value in numbers.items():
             self._board.add_scalar(name, value, step)
+        for other in self._others:
+            other.write(step, numbers)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._board.close()
+            for other in self._others:
+                other.close()
 
 
 def scalars(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
@@ -65,9 +73,9 @@ def scalars(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
 class Window:
     """What happened since the last line, over all workers."""
 
-    def __init__(self, device: torch.device, peak: float = 0.0) -> None:
-        """`peak`: FLOP/s that one worker's device reaches at most; read on worker 0 alone."""
-        self.device, self.peak = device, peak
+    def __init__(self, device: torch.device, work: Work | None = None, peak: float = 0.0) -> None:
+        """`work`: what the model has to do for a batch. `peak`: FLOP/s that one worker's device reaches at most; read on worker 0 alone."""
+        self.device, self.work, self.peak = device, work, peak
         self.open()
 
     def open(self) -> None:
@@ -81,9 +89,10 @@ class Window:
         """For data."""
         self.waiting += seconds
 
-    def worked(self, done: Done) -> None:
-        """On a batch."""
-        self.done = self.done.plus(done)
+    def took(self, batch: dict[str, Any]) -> None:
+        """A batch to learn from, still in the host's memory."""
+        if self.work is not None:
+            self.done = self.done.plus(self.work.of(batch))
 
     def add(self, losses: dict[str, Tensor], weight: Tensor) -> None:
         """A batch's mean losses, and the weights of its cases; one that is not finite is left out."""
@@ -168,14 +177,13 @@ def describe(lines: list[dict[str, Any]]) -> str:
         latest.update(line)
     shown = (("loss", "loss", ".4f"), ("score", "validation", ".4f"), ("best_score", "best", ".4f"))
     parts = [f"{label} {latest[name]:{form}}" for name, label, form in shown if name in latest]
-    if "cases_per_second" in latest:
-        parts.append(f"{latest['cases_per_second']:.0f} cases/s")
-        parts.append(f"{latest['tokens_per_second']:,.0f} tokens/s")
-    if "peak_share" in latest:
-        parts.append(f"{latest['peak_share']:.0%} of peak")
-    if "waiting" in latest:
-        parts.append(f"{latest['waiting']:.1%} waiting for data")
-        parts.append(f"{max(latest['memory_gb']):.1f} GB")
+    speed = (("cases_per_second", ",.0f", "cases/s"), ("tokens_per_second", ",.0f", "tokens/s"))
+    shares = (("peak_share", ".0%", "of peak"), ("waiting", ".1%", "waiting for data"))
+    parts += [f"{latest[name]:{form}} {label}" for name, form, label in (*speed, *shares) if name in latest]
+    if "memory_gb" in latest:
+        parts.append(f"{max(latest['memory_gb']):.1f} GB at most")
+    if latest.get("spikes"):
+        parts.append(f"{latest['spikes']} losses leapt")
     if latest.get("skipped"):
         parts.append(f"{latest['skipped']} steps skipped")
     return ", ".join(parts)

@@ -1,7 +1,6 @@
 """A run's metrics in MLflow and Weights & Biases, beside its own files. A run that continues is continued there."""
 
 import hashlib
-import os
 import time
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -39,12 +38,12 @@ def identity(run: Path) -> str:
 
 
 class MLflow:
-    """Into MLFLOW_TRACKING_URI; where that is not set, files in the run's folder."""
+    """Where MLFLOW_TRACKING_URI says, or where MLflow keeps its runs by default."""
 
     def __init__(self, run: Path, options: dict[str, Any]) -> None:
         import mlflow
 
-        self.client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or (run / "mlruns").as_uri())
+        self.client = mlflow.MlflowClient()
         experiment = self.client.get_experiment_by_name(PROJECT)
         number = experiment.experiment_id if experiment else self.client.create_experiment(PROJECT)
         tag = f"{PROJECT}.run"

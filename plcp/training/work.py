@@ -32,7 +32,7 @@ class Work:
         self.weights: Counter[str] = Counter()  # of matrices, by part of the model
         for name, module in model.named_modules():
             if not isinstance(module, nn.Embedding):
-                part = name.split(".")[0]
+                part = name.split(".")[0] if name != "curve.context" else name  # which the weeks ahead share
                 self.weights[part] += sum(size(p) for p in module.parameters(recurse=False) if is_matrix(p))
         self.frozen = {name for name in ("text", "image") if (tower := getattr(model, name)) is not None and not tower.trainable}
         self.patches, self.horizon = model.history.patches, model.widths.horizon

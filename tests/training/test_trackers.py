@@ -22,12 +22,13 @@ def test_a_tracker_whose_package_is_missing_is_named_with_what_to_do(monkeypatch
 def test_a_run_and_its_continuation_are_one_run_of_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for step in (1, 2):
         log = MetricsLog(tmp_path, step - 1, True, lambda: trackers.open_trackers(["mlflow"], tmp_path, OPTIONS))
         log.write(step, loss=1 / step, memory_gb=[1.0, 2.0], sku_id=["P1"])
         log.close()
-    client = MlflowClient((tmp_path / "mlruns").as_uri())
+    client = MlflowClient()
     experiment = client.get_experiment_by_name(trackers.PROJECT)
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])

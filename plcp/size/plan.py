@@ -74,7 +74,8 @@ class Sizing:
         self.vocabulary = model.text.vocabulary if model.text is not None else 0
         self.shape = shape_of(request, model, TRACED)
         self.learner = Learner(*cost.parameters(model, self.widths, self.vocabulary), request.gpus, averaged)
-        self.traces = {name: self._trace(name) for name in {"fp32", request.precision}}
+        precisions: set[str] = {"fp32", request.precision}
+        self.traces = {name: self._trace(name) for name in precisions}
 
     def _trace(self, precision: str) -> Trace:
         return cost.trace(self.model, self.widths, self.vocabulary, self.shape, DTYPES[precision])

@@ -55,7 +55,7 @@ def test_a_window_means_over_cases_and_leaves_out_what_is_not_finite() -> None:
 
 
 def test_a_line_for_people_says_where_the_run_stands() -> None:
-    lines = [
+    lines: list[dict] = [
         {"step": 10, "loss": 1.0, "cases_per_second": 512.0, "skipped": 0},
         {"step": 10, "score": 0.9, "best_score": 0.8},
         {"step": 18, "spike": 9.0, "spikes": 1, "sku_id": ["P1"]},

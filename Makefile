@@ -4,7 +4,7 @@ PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
 BIN := .venv/bin
 MADE := .venv/.made
 
-.PHONY: env lint test test-system soak demo bench
+.PHONY: env lint test test-system soak demo bench gpu-wheels
 
 env: $(MADE)
 
@@ -40,3 +40,14 @@ demo: env
 # make bench NAME=simulator.oracles: a module of benchmarks/, with ARGS if it takes any; figures go to benchmarks/results/.
 bench: env
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+
+# make gpu-wheels: what benchmarks.gpu.model needs and a machine with torch and transformers lacks, for its Python, into build/gpu-wheels/.
+# There: pip install --no-index --no-deps --target site build/gpu-wheels/*.whl && PYTHONPATH=.:site python3 -m benchmarks.gpu.model
+GPU_PYTHON ?= 3.12
+WHEELS := annotated-types hjson holidays polars polars-runtime-32 pydantic pydantic-core typing-inspection
+gpu-wheels: env
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) \
+	  --implementation cp --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+	  --constraint constraints.txt --dest build/gpu-wheels $(WHEELS)
+	DS_BUILD_OPS=0 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --constraint constraints.txt --wheel-dir build/gpu-wheels deepspeed

@@ -32,15 +32,18 @@ def hardware() -> str:
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
 
 
-def write_results(name: str, figures: list[Figure], whole: bool = True) -> None:
-    """Print the figures of one benchmark, and write them down if it ran `whole`: at the size that its targets speak of."""
+def write_results(name: str, figures: list[Figure], whole: bool = True, device: str = "") -> None:
+    """Print the figures of one benchmark, and write them down if it ran `whole`: at the size that its targets speak of.
+
+    `device`: what it ran on beside the processor.
+    """
     show(figures)
     if not whole:
         return
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=False)
     document = {
         "date": datetime.now(UTC).date().isoformat(),
-        "hardware": hardware(),
+        "hardware": f"{device}, {hardware()}" if device else hardware(),
         "commit": git.stdout.strip() or None,
         "figures": [asdict(f) for f in figures],
     }

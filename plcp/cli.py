@@ -351,6 +351,29 @@ def token(settings: "Settings") -> None:
     typer.echo(auth.new_token())
 
 
+@command
+def size(
+    settings: "Settings",
+    skus: Annotated[int | None, typer.Option(min=1, help="Products.", show_default="size.skus")] = None,
+    weeks: Annotated[int | None, typer.Option(min=8, help="Weeks of data.", show_default="size.weeks")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Workers, one on each.", show_default="size.gpus")] = None,
+    gpu: Annotated[str | None, typer.Option(metavar="KIND", help="h200, h100, a100-80, l40s …", show_default="size.gpu")] = None,
+    hourly_price: Annotated[float | None, typer.Option(help="Of one GPU.", show_default="size.hourly_price")] = None,
+    images_per_sku: Annotated[float | None, typer.Option(min=0, help="Photos of a product.", show_default="size.images_per_sku")] = None,
+    model: Annotated[str | None, typer.Option(metavar="PRESET", help="tiny, base or large.", show_default="train.model")] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Weeks forecast.", show_default="train.spec.horizon")] = None,
+    measure: Annotated[bool, typer.Option(help="Measure how fast this machine is, and size it in place of GPUs.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Memory, time and cost of training and scoring before a cluster is rented: every ZeRO stage and offload, the cheapest that fits."""
+    from plcp.size import show
+    from plcp.size.request import sized
+
+    given = {"skus": skus, "weeks": weeks, "gpus": gpus, "gpu": gpu, "hourly_price": hourly_price, "images_per_sku": images_per_sku}
+    plan = sized(settings.size, {k: v for k, v in given.items() if v is not None}, settings.train, model, horizon, measure)
+    show.show(plan, json)
+
+
 def main(*command: str) -> None:
     """Run the command line, or the command given with the command line's arguments."""
     start(app, *command)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from plcp.forecast.catalog import CatalogConfig
     from plcp.monitor.config import MonitorConfig
     from plcp.serving.app import ServingConfig
+    from plcp.size.config import SizeConfig
     from plcp.training.runs import PretrainConfig, TrainConfig
     from plcp.training.space import TuneConfig
 
@@ -151,6 +152,12 @@ class Settings:
         from plcp.serving.app import ServingConfig
 
         return self._section("serve", ServingConfig)
+
+    @cached_property
+    def size(self) -> "SizeConfig":
+        from plcp.size.config import SizeConfig
+
+        return self._section("size", SizeConfig)
 
 
 SECTIONS = tuple(name for name, value in vars(Settings).items() if isinstance(value, cached_property))

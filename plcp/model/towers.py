@@ -140,6 +140,12 @@ class ImageTower(Tower):
     def size(self) -> int:
         return int(self.encoder.config.image_size)
 
+    @property
+    def positions(self) -> int:
+        """Tokens that one photo is to the encoder: its patches and the one before them; 0 where it sees no patches."""
+        patch = getattr(self.encoder.config, "patch_size", None)
+        return (self.size // int(patch)) ** 2 + 1 if patch else 0
+
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels (m, 3, size, size) → (m, width): the encoder's own pooling, else the mean of its last layer."""
         with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()):

@@ -52,6 +52,8 @@ class State:
     best_step: int = 0
     stale: int = 0  # validations since the best
     refit_from: int | None = None  # the step from which on the validation weeks are learned from as well
+    spikes: int = 0  # batches whose loss leapt
+    recent: list[float] = field(default_factory=list)  # the losses that the next one is compared with
     skipped: int = 0  # steps not taken, because their loss or gradient was not finite
 
     def judge(self, validation: dict[str, float], select: str) -> bool:

@@ -113,6 +113,11 @@ class Engine:
     def device(self) -> torch.device:
         return torch.device(self.deepspeed.device)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's arithmetic."""
+        return torch.bfloat16 if self.config.precision == "bf16" else torch.float32
+
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return cast(dict[str, Tensor], self.deepspeed(batch))
 

@@ -28,8 +28,11 @@ from plcp.training.pretrained import start_of
 from plcp.training.pretraining import PretrainTask
 from plcp.training.progress import MetricsLog, Window
 from plcp.training.runs import PREPROCESSOR, VECTORS, Options, PretrainConfig, Run, RunResult, TrainConfig
+from plcp.training.spikes import Spikes
 from plcp.training.store import DamagedError, Store
 from plcp.training.task import ForecastTask, Task
+from plcp.training.trackers import open_trackers, require
+from plcp.training.work import Work, peak_flops
 
 SHOWN_SKUS = 20  # of a batch that went wrong
 VALIDATION_BATCH = 256  # cases at most
@@ -55,6 +58,7 @@ def train(
     this.begin(start)
     result = this.finished()
     if result is None:
+        require(this.config.trackers)
         with progress.live(this.folder, this.config.steps + this.config.refit_steps):
             run_workers(this)
         result = this.finish()
@@ -90,7 +94,8 @@ def worker(run: Run, threads: int) -> None:
     if state.workers not in (0, world):
         make_sure_it_continues(engine, task, validation, state)
     saver, notice = Saver(run.place, config.storage_patience), Notice()
-    log = MetricsLog(run.folder, state.step, write=rank == 0)
+    others = functools.partial(open_trackers, config.trackers, run.folder, config.model_dump(mode="json"))
+    log = MetricsLog(run.folder, state.step, rank == 0, others)
     if task.fresh is not None and state.step == 0:
         log.write(0, fresh=task.fresh)
     if state.refit_from is None:
@@ -135,14 +140,23 @@ def steps(engine: Engine, task: Task, loader: CaseLoader, state: State, run: Run
     config = run.config
     if state.loader:
         loader.restore(state.loader)
-    window, batches = Window(engine.device), iter(loader)
+    peak = peak_flops(engine.device, engine.dtype) if distributed.get_rank() == 0 else 0.0
+    window, batches = Window(engine.device, Work(task.model), peak), iter(loader)
+    spikes = Spikes(config.spike, engine.device, state.recent)
     while more(state, config):
-        learn(engine, task, batches, state, run, window, log)
+        learn(engine, task, batches, state, run, window, spikes, log)
         state.loader = loader.state()
         due = state.step % config.validate_every == 0 or not more(state, config)
         if due or state.step % config.log_every == 0:
+            for line in spikes.report():
+                state.spikes += 1
+                log.write(spikes=state.spikes, **line)
             log.write(state.step, epoch=loader.epoch, learning_rate=state.learning_rate, skipped=state.skipped, **window.close())
+        if due:
+            state.recent = spikes.recent()
         yield due
+        if due:
+            window.open()  # validation and checkpoint are no part of its speed
 
 
 def set_up(threads: int) -> torch.device:
@@ -185,17 +199,28 @@ def make_task(run: Run, device: torch.device) -> Task:
     return ForecastTask(run.data, preprocessor, loss=config.loss, pretrained=run.pretrained, **common)
 
 
-def learn(engine: Engine, task: Task, batches: Iterator[dict[str, Any]], state: State, run: Run, window: Window, log: MetricsLog) -> None:
+def learn(
+    engine: Engine,
+    task: Task,
+    batches: Iterator[dict[str, Any]],
+    state: State,
+    run: Run,
+    window: Window,
+    spikes: Spikes,
+    log: MetricsLog,
+) -> None:
     """One step. Its randomness is a function of (seed, step, worker), so a resumed run repeats it."""
     torch.manual_seed(step_seed(run.seed, state.step))
     state.learning_rate = learning_rate(state, run.config)
     seen: list[tuple[Tensor, list[str]]] = []
     for _ in range(run.config.engine.accumulation):
         started = time.perf_counter()
-        batch = to_device(next(batches), engine.device)
+        batch = next(batches)
         window.waited(time.perf_counter() - started)
+        window.took(batch)
+        batch = to_device(batch, engine.device)
         total, parts = task.loss(engine(batch), batch)
-        engine.backward(total)
+        engine.backward(spikes.judged(total, state.step + 1, batch["sku_id"]))
         engine.step(state.learning_rate)
         window.add({"loss": total.detach(), **parts}, batch["weight"])
         seen.append((total.detach(), batch["sku_id"]))

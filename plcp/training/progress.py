@@ -4,7 +4,7 @@ import json
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, distributed
 
 from plcp.console import errors
+from plcp.training.trackers import Tracker
+from plcp.training.work import Done, Work
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -25,10 +27,12 @@ RECENT_BYTES = 1 << 16  # of metrics.jsonl: hundreds of lines, validations among
 class MetricsLog:
     """Writes what is measured at a step, on one worker. Continues behind `step`: what a killed run wrote beyond it is dropped."""
 
-    def __init__(self, run: Path, step: int, write: bool) -> None:
+    def __init__(self, run: Path, step: int, write: bool, open_others: Callable[[], list[Tracker]] = list) -> None:
+        """`open_others`: the trackers that get its numbers too, called on the worker that writes."""
         self._file: TextIO | None = None
         if not write:
             return
+        self._others = open_others()
         from torch.utils.tensorboard import SummaryWriter  # here: only one worker waits for it
 
         path = run / METRICS
@@ -44,31 +48,51 @@ class MetricsLog:
         if self._file is None:
             return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(name, value, step)
+        numbers = dict(scalars(values))
+        for name, value in numbers.items():
+            self._board.add_scalar(name, value, step)
+        for other in self._others:
+            other.write(step, numbers)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._board.close()
+            for other in self._others:
+                other.close()
+
+
+def scalars(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of a line by name; those of a list by their place in it, as each worker's memory is."""
+    for name, value in values.items():
+        for place, number in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(number, int | float):
+                yield (f"{name}/{place}" if isinstance(value, list) else name), number
 
 
 class Window:
     """What happened since the last line, over all workers."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._open()
+    def __init__(self, device: torch.device, work: Work | None = None, peak: float = 0.0) -> None:
+        """`work`: what the model has to do for a batch. `peak`: FLOP/s that one worker's device reaches at most; read on worker 0 alone."""
+        self.device, self.work, self.peak = device, work, peak
+        self.open()
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """From now on: what was noted before is forgotten."""
         self.names: tuple[str, ...] = ()
         self.sums = torch.zeros(0, dtype=torch.float64)
+        self.done = Done()
         self.waiting, self.started = 0.0, time.perf_counter()
 
     def waited(self, seconds: float) -> None:
         """For data."""
         self.waiting += seconds
+
+    def took(self, batch: dict[str, Any]) -> None:
+        """A batch to learn from, still in the host's memory."""
+        if self.work is not None:
+            self.done = self.done.plus(self.work.of(batch))
 
     def add(self, losses: dict[str, Tensor], weight: Tensor) -> None:
         """A batch's mean losses, and the weights of its cases; one that is not finite is left out."""
@@ -84,12 +108,19 @@ class Window:
         *sums, cases = self.sums.tolist()
         return {name: value / cases if cases else float("nan") for name, value in zip(self.names, sums, strict=True)}
 
-    def close(self) -> dict[str, float]:
-        """Losses and speed, and a new window."""
+    def close(self) -> dict[str, float | list[float]]:
+        """Losses, speed, the worst worker's share of time spent waiting and each one's memory; and a new window."""
         losses, elapsed = self.means(), time.perf_counter() - self.started
-        speed = {"cases_per_second": self.sums[-1].item() / elapsed, "waiting": self.waiting / elapsed, "memory_gb": memory_gb(self.device)}
-        self._open()
-        return {**losses, **{name: float(f"{value:.4g}") for name, value in speed.items()}}
+        own = torch.tensor([*self.done, self.waiting, memory_gb(self.device)], dtype=torch.float64, device=self.device)
+        every = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(every, own)
+        cases, tokens, flops, waiting, memory = torch.stack(every, 1).tolist()
+        speed = {"cases_per_second": sum(cases) / elapsed, "tokens_per_second": sum(tokens) / elapsed, "waiting": max(waiting) / elapsed}
+        if self.peak:
+            speed["peak_share"] = sum(flops) / elapsed / (self.peak * len(flops))
+        self.open()
+        rounded = {name: float(f"{value:.4g}") for name, value in speed.items()}
+        return {**losses, **rounded, "memory_gb": [float(f"{value:.4g}") for value in memory]}
 
 
 def memory_gb(device: torch.device) -> float:
@@ -146,8 +177,13 @@ def describe(lines: list[dict[str, Any]]) -> str:
         latest.update(line)
     shown = (("loss", "loss", ".4f"), ("score", "validation", ".4f"), ("best_score", "best", ".4f"))
     parts = [f"{label} {latest[name]:{form}}" for name, label, form in shown if name in latest]
-    if "cases_per_second" in latest:
-        parts.append(f"{latest['cases_per_second']:.0f} cases/s")
+    speed = (("cases_per_second", ",.0f", "cases/s"), ("tokens_per_second", ",.0f", "tokens/s"))
+    shares = (("peak_share", ".0%", "of peak"), ("waiting", ".1%", "waiting for data"))
+    parts += [f"{latest[name]:{form}} {label}" for name, form, label in (*speed, *shares) if name in latest]
+    if "memory_gb" in latest:
+        parts.append(f"{max(latest['memory_gb']):.1f} GB at most")
+    if latest.get("spikes"):
+        parts.append(f"{latest['spikes']} losses leapt")
     if latest.get("skipped"):
         parts.append(f"{latest['skipped']} steps skipped")
     return ", ".join(parts)

@@ -32,8 +32,10 @@ from plcp.training import checkpoint
 from plcp.training.checkpoint import State
 from plcp.training.engine import EngineConfig
 from plcp.training.progress import METRICS, TENSORBOARD
+from plcp.training.spikes import SpikeConfig
 from plcp.training.store import Store, below
 from plcp.training.task import vocabulary_texts
+from plcp.training.trackers import TrackerName
 
 CONFIG, PREPROCESSOR, VECTORS, RESULT = "config.json", "preprocessor", "vectors", "result.json"
 PRETRAINED = "pretrained.safetensors"
@@ -86,6 +88,9 @@ class LoopConfig(Config):
     )
     patience: int = Field(5, ge=1, description="validations without a lower one after which training stops")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    spike: SpikeConfig = Field(default_factory=lambda: SpikeConfig.model_validate({}))
+    # Who looks on is no part of what a run is.
+    trackers: tuple[TrackerName, ...] = Field((), exclude=True, description="mlflow, wandb: told the metrics too; extras of plcp")
     max_skipped: int = Field(20, ge=0, description="steps left out, because loss or gradient is not finite, before training stops")
 
     @model_validator(mode="after")

@@ -52,5 +52,5 @@ def lines_of(run: Path) -> list[dict]:
     """A run's metrics without what the clock decides."""
     from plcp.training import progress
 
-    clock = ("cases_per_second", "waiting", "memory_gb")
+    clock = ("cases_per_second", "tokens_per_second", "peak_share", "waiting", "memory_gb")
     return [{k: v for k, v in line.items() if k not in clock} for line in progress.read(run / progress.METRICS)]

@@ -47,14 +47,27 @@ def test_a_window_means_over_cases_and_leaves_out_what_is_not_finite() -> None:
     window.add({"loss": torch.tensor(torch.nan)}, torch.ones(7))
     line = window.close()
     assert line["loss"] == pytest.approx((3 * 1 + 5) / 4)
+    assert isinstance(line["memory_gb"], list)
+    assert len(line["memory_gb"]) == 1
+    assert line["memory_gb"][0] > 0
     window.add({"loss": torch.tensor(2.0)}, torch.ones(1))
     assert window.means() == {"loss": 2.0}
 
 
 def test_a_line_for_people_says_where_the_run_stands() -> None:
-    lines = [
+    lines: list[dict] = [
         {"step": 10, "loss": 1.0, "cases_per_second": 512.0, "skipped": 0},
         {"step": 10, "score": 0.9, "best_score": 0.8},
-        {"step": 20, "loss": 0.7, "cases_per_second": 500.0, "skipped": 2},
+        {"step": 18, "spike": 9.0, "spikes": 1, "sku_id": ["P1"]},
+        {"step": 20, "loss": 0.7, "cases_per_second": 1500.0, "tokens_per_second": 90210.0, "peak_share": 0.31, "waiting": 0.004}
+        | {"memory_gb": [1.5, 2.5], "skipped": 2},
     ]
-    assert progress.describe(lines) == "loss 0.7000, validation 0.9000, best 0.8000, 500 cases/s, 2 steps skipped"
+    assert progress.describe(lines) == (
+        "loss 0.7000, validation 0.9000, best 0.8000, 1,500 cases/s, 90,210 tokens/s, 31% of peak, 0.4% waiting for data, 2.5 GB at most, "
+        "1 losses leapt, 2 steps skipped"
+    )
+
+
+def test_a_number_of_each_worker_has_a_name_of_its_own_on_a_board() -> None:
+    line = {"loss": 0.5, "memory_gb": [1.0, 2.0], "sku_id": ["P1"], "epoch": 3}
+    assert dict(progress.scalars(line)) == {"loss": 0.5, "memory_gb/0": 1.0, "memory_gb/1": 2.0, "epoch": 3}

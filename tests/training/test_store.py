@@ -27,7 +27,7 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.system)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path)
@@ -122,9 +122,13 @@ def test_bytes_that_changed_in_place_are_found_when_it_is_read(tmp_path: Path) -
     assert last(tmp_path)[1].step == 2
 
 
+@pytest.mark.system
 def test_a_bucket_that_cannot_be_reached_is_named(server: Server) -> None:
     with pytest.raises(StorageError, match=r"127\.0\.0\.1:9.*can be reached"):
         recover("s3://shop/runs?endpoint_override=127.0.0.1:9&scheme=http")
+
+
+def test_a_place_that_is_none_is_named() -> None:
     for wrong in ("nonsense://shop", "relative/folder"):
         with pytest.raises(ConfigError, match=f"storage {wrong}.*whole path"):
             recover(wrong)

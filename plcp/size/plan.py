@@ -97,7 +97,7 @@ class Sizing:
         per_case = self.traces[layout.precision].peak / TRACED
         batch = self.request.batch_per_gpu
         for rounds in halvings(batch):
-            needed = memory(layout, self.learner, per_case * batch / rounds)
+            needed = memory(layout, self.learner, per_case * batch / rounds, self.gpu.cpu)
             if needed.device * FRAGMENTS + CONTEXT <= self.gpu.memory:
                 return Choice(layout, batch // rounds, needed, self._step(layout, rounds))
         return Choice(layout, None, needed, self._step(layout, rounds))

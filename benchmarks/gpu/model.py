@@ -9,6 +9,7 @@ Inputs and weights are random. Texts have 128 tokens, photos 224 pixels a side, 
 """
 
 import argparse
+import gc
 import os
 import tempfile
 import time
@@ -26,7 +27,7 @@ from plcp.model import cost
 from plcp.model.cost import Shape
 from plcp.model.losses import LossConfig, loss
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
-from plcp.size.memory import BUCKET, Layout, Learner, memory
+from plcp.size.memory import Layout, Learner, memory
 from plcp.training.engine import Engine, EngineConfig, load_deepspeed
 from plcp.training.work import Work, peak_flops
 
@@ -90,6 +91,7 @@ def alone(folder: Path, device: torch.device) -> None:
 
 def training(config: ModelConfig, scale: Scale, stage: int, peak: float, device: torch.device) -> list[Figure]:
     """Speed and memory of training steps."""
+    release(device)
     shape = shape_of(config, scale.cases)
     traced = cost.trace(config, WIDTHS, vocabulary(config), shape, DTYPE)
     model = cost.build(config, WIDTHS, vocabulary(config))
@@ -104,7 +106,7 @@ def training(config: ModelConfig, scale: Scale, stage: int, peak: float, device:
         engine.step(1e-4)
 
     learnt, frozen = cost.parameters(config, WIDTHS, vocabulary(config))
-    needed = memory(Layout(stage, "none", "bf16"), Learner(learnt, frozen, 1), traced.peak, BUCKET)
+    needed = memory(Layout(stage, "none", "bf16"), Learner(learnt, frozen, 1), traced.peak, cpu=device.type == "cpu")
     seconds = timed(step, scale.steps, device)
     share = (sum(traced.forward.values()) + traced.backward) / seconds / peak
     name = f"training, {config.preset}, ZeRO-{stage}, {scale.cases} cases a step"
@@ -116,12 +118,19 @@ def training(config: ModelConfig, scale: Scale, stage: int, peak: float, device:
     ]
 
 
+def release(device: torch.device) -> None:
+    """What an earlier engine held, and the mark of the most memory."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def held(name: str, predicted: float, device: torch.device) -> list[Figure]:
     """The most memory at once beside its forecast; a CPU does not count it."""
     if device.type != "cuda":
         return [Figure(f"{name}: memory predicted", predicted / 1e9, "GB")]
     measured = float(torch.cuda.max_memory_allocated(device))
-    torch.cuda.reset_peak_memory_stats(device)
     met = abs(predicted / measured - 1) <= WITHIN
     return [Figure(f"{name}: memory", measured / 1e9, "GB", predicted / 1e9, predicted / measured, f"within {WITHIN:.0%}", met)]
 

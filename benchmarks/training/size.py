@@ -31,7 +31,7 @@ from plcp.model.losses import LossConfig, loss
 from plcp.model.model import InputWidths, ModelConfig
 from plcp.size import here, rates
 from plcp.size.config import SizeConfig
-from plcp.size.memory import BUCKET, Layout, Learner, memory
+from plcp.size.memory import Layout, Learner, memory
 from plcp.size.plan import DTYPES, Sizing, settled, shape_of
 from plcp.size.request import CALIBRATED
 from plcp.training.engine import Engine, EngineConfig, load_deepspeed
@@ -61,7 +61,7 @@ def memory_figure(stage: int, workers: int, cases: int, precision: str) -> Figur
     shape = Shape(cases, cases, config.text.max_tokens, 1)
     traced = cost.trace(config, widths, config.text.vocabulary, shape, DTYPES[precision])
     learnt, frozen = cost.parameters(config, widths, config.text.vocabulary)
-    needed = memory(Layout(stage, "none", precision), Learner(learnt, frozen, workers), traced.peak, min(learnt, BUCKET))
+    needed = memory(Layout(stage, "none", precision), Learner(learnt, frozen, workers), traced.peak, cpu=True)
     measured = float(most_memory(stage, workers, shape, precision))
     ratio = needed.device / measured
     name = f"memory, ZeRO-{stage}, {precision}, {workers} worker{'s' * (workers > 1)}, {cases} cases each"

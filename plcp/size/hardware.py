@@ -16,6 +16,7 @@ class Gpu:
     host: float  # bytes/s in one direction to the server's memory (PCIe)
     per_server: int
     network: float  # bytes/s in one direction per GPU between servers
+    cpu: bool = False  # a machine without a GPU
 
     def flops(self, precision: str) -> float:
         return self.bf16 if precision == "bf16" else self.fp32

@@ -16,11 +16,12 @@ def device() -> torch.device:
 
 def machine(workers: int) -> Gpu:
     """What one of `workers` processes on this machine has; its FLOP/s are to be measured."""
-    if device().type == "cuda":
+    cpu = device().type == "cpu"
+    if not cpu:
         memory, per_server = float(torch.cuda.get_device_properties(0).total_memory), torch.cuda.device_count()
     else:
         memory, per_server = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / workers, workers
-    return Gpu(memory, float("nan"), float("nan"), LOOPBACK, MEMORY, per_server, LOOPBACK)
+    return Gpu(memory, float("nan"), float("nan"), LOOPBACK, MEMORY, per_server, LOOPBACK, cpu)
 
 
 def share_threads(workers: int) -> None:

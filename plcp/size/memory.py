@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Offload = Literal["none", "cpu", "nvme"]
-BUCKET = 500_000_000  # numbers in the buffer that gradients are reduced from (reduce_bucket_size); a CPU fills what is used alone
+BUCKET = 500_000_000  # numbers in the buffer that gradients are reduced from (reduce_bucket_size)
 LIVE = 1_000_000_000  # parameters that ZeRO-3 keeps gathered at most (stage3_max_live_parameters)
 PRECISIONS = {"bf16": 2, "fp32": 4}
 ACTIVATIONS, GRADIENTS = "activations", "gradients"
@@ -83,7 +83,7 @@ def layouts(precision: str) -> list[Layout]:
     return [*plain, *(Layout(stage, "cpu", precision) for stage in (1, 2, 3)), Layout(3, "nvme", precision)]
 
 
-def memory(layout: Layout, learner: Learner, activations: float, bucket: int = BUCKET) -> Memory:
+def memory(layout: Layout, learner: Learner, activations: float, cpu: bool = False) -> Memory:
     """`activations`: bytes of one micro-batch (plcp.model.cost)."""
     b, t, f, n = layout.bytes, learner.learnt, learner.frozen, learner.workers
     shared, per = (n, "/N") if layout.stage else (1, "")
@@ -95,12 +95,19 @@ def memory(layout: Layout, learner: Learner, activations: float, bucket: int = B
     items.append(Item("optimizer", adam * t / shared, f"{adam}·T{per}", away=layout.offload != "none"))
     if learner.averaged:
         items.append(Item("average of weights", 4 * t / held, f"4·T{share}"))
-    items.append(Item(GRADIENTS, *gradients(layout, t, n, bucket)))
+    items.append(Item(GRADIENTS, *gradients(layout, t, n, cpu)))
     return Memory((*items, Item(ACTIVATIONS, activations, "bytes per case × micro-batch")))
 
 
-def gradients(layout: Layout, t: int, n: int, bucket: int) -> tuple[float, str]:
-    """The buffer they are reduced from, then the own share as it came and in fp32."""
+def gradients(layout: Layout, t: int, n: int, cpu: bool) -> tuple[float, str]:
+    """The buffer they are reduced from, then the own share as it came and in fp32. ZeRO-3 lays the buffer out by workers once more, and
+    keeps a flat copy of the share; on a CPU a buffer takes what is used of it alone, and gloo scatters from yet another copy."""
+    b = layout.bytes
+    used = min(t, BUCKET)
+    buffer, name = (used, "min(T, 5e8)") if cpu else (BUCKET, "5e8")
     if layout.stage == 0:
-        return 2.0 * layout.bytes * t, "2·b·T"
-    return layout.bytes * bucket + (layout.bytes + 4) * t / n, "b·bucket + (b+4)·T/N"
+        return 2.0 * b * t, "2·b·T"
+    if layout.stage < 3:
+        return b * buffer + (b + 4) * t / n, f"b·{name} + (b+4)·T/N"
+    copies = 2 if cpu and n > 1 else 1
+    return b * (buffer + copies * used) + (2 * b + 4) * t / n, f"b·({name} + {copies}·min(T, 5e8)) + (2·b+4)·T/N"

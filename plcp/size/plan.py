@@ -97,10 +97,14 @@ class Sizing:
         per_case = self.traces[layout.precision].peak / TRACED
         batch = self.request.batch_per_gpu
         for rounds in halvings(batch):
-            needed = memory(layout, self.learner, per_case * batch / rounds)
-            if needed.device * FRAGMENTS + CONTEXT <= self.gpu.memory:
+            needed = memory(layout, self.learner, per_case * batch / rounds, self.gpu.cpu)
+            if self.taken(needed) <= self.gpu.memory:
                 return Choice(layout, batch // rounds, needed, self._step(layout, rounds))
         return Choice(layout, None, needed, self._step(layout, rounds))
+
+    def taken(self, needed: Memory) -> float:
+        """Bytes of a device that it may cost to hold so much."""
+        return needed.device * FRAGMENTS + (0 if self.gpu.cpu else CONTEXT)
 
     def _step(self, layout: Layout, rounds: int) -> Step:
         rates = self.rates if not self.sheet else Rates.of_sheet(self.gpu, layout.precision)
@@ -137,7 +141,7 @@ class Sizing:
             "first scoring": (self.scoring(1.0), "the same, with every text and photo new"),
         }
         share, most = best.step.network_share, best.step.network.high / whole.high
-        memory_low, memory_high = needed.least, needed.device * FRAGMENTS + CONTEXT
+        memory_low, memory_high = needed.least, self.taken(needed)
         out = [
             Figure("memory per GPU", needed.device / GB, memory_low / GB, memory_high / GB, "GB", "see the layouts", SHAPES),
             Figure("step", whole.value, whole.low, whole.high, "s", "FLOPs / rate + network + offload", self.basis),

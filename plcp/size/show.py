@@ -31,7 +31,7 @@ def figures_table(plan: Plan) -> pl.DataFrame:
 def layouts_table(plan: Plan) -> pl.DataFrame:
     """A row per layout: whether it fits, with which micro-batch, and the seconds of a step."""
     rows = [(*layout_row(choice), "cheapest" if choice is plan.best else "") for choice in plan.choices]
-    names = ["layout", "numbers", "GB per GPU", "GB away", "micro-batch", "s per step", "network", ""]
+    names = ["layout", "numbers", "GB per GPU", "GB away", "micro-batch", "s per step", "network", "choice"]
     return pl.DataFrame(rows, schema=names, orient="row")
 
 

@@ -116,7 +116,7 @@ class Engine:
     @property
     def dtype(self) -> torch.dtype:
         """Of the model's arithmetic."""
-        return torch.bfloat16 if self.config.precision == "bf16" else torch.float32
+        return next(self.model.parameters()).dtype
 
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return cast(dict[str, Tensor], self.deepspeed(batch))

@@ -41,9 +41,10 @@ class Spikes:
         mean /= distributed.get_world_size()
         median = self.losses.nanmedian()
         spread = torch.maximum(NORMAL * (self.losses - median).abs().nanmedian(), FLOOR * median.abs())
-        leapt = (mean > median + self.config.threshold * spread) & (self.count >= FEWEST)
+        finite = torch.isfinite(mean)  # what is not is left out and told of anyway
+        leapt = finite & (mean > median + self.config.threshold * spread) & (self.count >= FEWEST)
         place = self.count % RECENT
-        self.losses[place] = torch.where(torch.isfinite(mean), mean, self.losses[place])
+        self.losses[place] = torch.where(finite, mean, self.losses[place])
         self.count += 1
         self._noted.append((step, leapt, mean, sku_id))
         return loss * ~leapt if self.config.policy == "skip" else loss

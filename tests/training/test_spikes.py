@@ -43,7 +43,7 @@ def test_a_loss_that_leaps_is_told_with_its_products_and_left_out_where_that_is_
 def test_neither_a_falling_loss_nor_the_first_ones_nor_what_is_not_finite_leaps() -> None:
     assert fed(watching(), falling(RECENT * 2)).report() == []
     assert fed(watching(), [1.0] * (FEWEST - 1) + [50.0]).report() == []
-    assert fed(watching(), [1.0] * FEWEST + [torch.nan, 1.0]).report() == []
+    assert fed(watching(), [1.0] * FEWEST + [torch.nan, torch.inf, 1.0]).report() == []
 
 
 def test_what_is_not_finite_does_not_blind_it() -> None:

@@ -18,7 +18,6 @@ from plcp.base import Config, ModelError
 from plcp.training import resharding
 from plcp.training.average import WeightAverage
 
-Place = Literal["none", "cpu", "nvme"]
 SAVED = "engine"  # folder of the sharded state in a checkpoint
 STATISTICS = 1  # parameters of one dimension (norms, biases) are not decayed
 
@@ -28,11 +27,12 @@ class EngineConfig(Config):
 
     zero_stage: int = Field(1, ge=0, le=3, description="each worker holds its share only of: 1 moments, 2 also gradients, 3 also weights")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the computing; fp16, for GPUs without bf16, scales its loss")
-    offload_moments: Place = Field(
-        "none", description="where the optimizer's state lies and its step is computed; nvme asks for zero_stage 3"
+    # not to nvme: DeepSpeed 0.19 trains with moments there, but has forgotten them, and the weights, when it loads its checkpoint
+    offload_moments: Literal["none", "cpu"] = Field("none", description="where the optimizer's state lies and its step is computed")
+    offload_weights: Literal["none", "cpu", "nvme"] = Field(
+        "none", description="where a worker's share of them lies; asks for zero_stage 3"
     )
-    offload_weights: Place = Field("none", description="where a worker's share of the weights lies; asks for zero_stage 3")
-    nvme: Path | None = Field(None, description="folder on a drive of each worker's machine, for what is offloaded to nvme")
+    nvme: Path | None = Field(None, description="folder on a drive of each worker's machine, for offload_weights nvme (needs libaio)")
     recompute: bool = Field(False, description="compute activations again in the backward pass, in place of keeping them")
     learning_rate: float = Field(2e-3, gt=0, description="at its highest")
     warmup_steps: int = Field(50, ge=0, description="steps in which the learning rate rises from 0")
@@ -52,13 +52,12 @@ class EngineConfig(Config):
 
     @model_validator(mode="after")
     def _offloaded(self) -> "EngineConfig":
-        places = {self.offload_moments, self.offload_weights}
-        if self.zero_stage < 3 and (self.offload_weights != "none" or "nvme" in places):
-            raise ValueError("offload_weights, and offload_moments to nvme, take shares of the weights: set zero_stage to 3")
+        if self.zero_stage < 3 and self.offload_weights != "none":
+            raise ValueError("offload_weights takes shares of the weights: set zero_stage to 3")
         if self.zero_stage == 0 and self.offload_moments != "none":
             raise ValueError("offload_moments takes shares of the optimizer: set zero_stage to 1, 2 or 3")
-        if ("nvme" in places) != (self.nvme is not None):
-            raise ValueError("nvme is the folder for what is offloaded there: give both or neither")
+        if (self.offload_weights == "nvme") != (self.nvme is not None):
+            raise ValueError("nvme is the folder for offload_weights nvme: give both or neither")
         if self.offload_weights == "nvme" and self.averaging:
             raise ValueError("averaging needs the weights in memory: set it to 0 with offload_weights nvme")
         return self
@@ -85,9 +84,8 @@ class EngineConfig(Config):
         }
 
     def _offload(self) -> dict[str, Any]:
-        folder = {} if self.nvme is None else {"nvme_path": str(self.nvme)}
-        common = {"pin_memory": torch.cuda.is_available(), **folder}
         places = {"offload_optimizer": self.offload_moments, "offload_param": self.offload_weights}
+        common = {"pin_memory": torch.cuda.is_available(), "nvme_path": self.nvme and str(self.nvme)}
         return {name: {"device": place, **common} for name, place in places.items() if place != "none"}
 
 

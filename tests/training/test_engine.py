@@ -172,6 +172,24 @@ def test_what_is_offloaded_learns_the_same_and_continues_bit_for_bit(levers: dic
     assert equal(whole(first), whole(second))
 
 
+@pytest.mark.soak
+def test_weights_on_a_drive_learn_the_same_and_continue_bit_for_bit(tmp_path: Path) -> None:
+    if not op_builder("AsyncIOBuilder").is_compatible(verbose=False):
+        pytest.skip("libaio-dev is not installed")
+    options = {"zero_stage": 3, "averaging": 0.0, "offload_weights": "nvme"}
+    plain, first = engine(zero_stage=3, averaging=0.0), engine(**options, nvme=str(tmp_path / "one"))
+    assert [learn(first, seed) for seed in range(3)] == pytest.approx([learn(plain, seed) for seed in range(3)], rel=1e-4)
+    first.save(tmp_path / "saved")
+    after = [learn(first, seed) for seed in range(3, 6)]
+    second = engine(**options, nvme=str(tmp_path / "two"))
+    second.load(tmp_path / "saved")
+    assert [learn(second, seed) for seed in range(3, 6)] == after
+
+
+def op_builder(name: str) -> Any:
+    return getattr(load_deepspeed().ops.op_builder, name)()
+
+
 @pytest.mark.parametrize("stage", [0, 2, 3])
 def test_recomputed_activations_give_the_same_gradients(stage: int) -> None:
     plain, again = engine(zero_stage=stage), engine(zero_stage=stage, recompute=True)
@@ -230,8 +248,8 @@ def tensors(held: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
         ({"zero_stage": 0, "precision": "fp16"}, "set zero_stage to 1, 2 or 3"),
         ({"zero_stage": 0, "offload_moments": "cpu"}, "set zero_stage to 1, 2 or 3"),
         ({"zero_stage": 2, "offload_weights": "cpu"}, "set zero_stage to 3"),
-        ({"zero_stage": 2, "offload_moments": "nvme", "nvme": "/nvme"}, "set zero_stage to 3"),
-        ({"zero_stage": 3, "offload_moments": "nvme"}, "give both or neither"),
+        ({"zero_stage": 3, "offload_moments": "nvme", "nvme": "/nvme"}, "'none' or 'cpu'"),
+        ({"zero_stage": 3, "offload_weights": "nvme", "averaging": 0}, "give both or neither"),
         ({"zero_stage": 3, "nvme": "/nvme"}, "give both or neither"),
         ({"zero_stage": 3, "offload_weights": "nvme", "nvme": "/nvme"}, "set it to 0"),
     ],

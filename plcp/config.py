@@ -163,7 +163,15 @@ class Settings:
 SECTIONS = tuple(name for name, value in vars(Settings).items() if isinstance(value, cached_property))
 
 
-PLACE = ("workers", "gpus_per_worker", "cpus_per_worker")
+PLACE = (
+    "workers",
+    "gpus_per_worker",
+    "cpus_per_worker",
+    "max_failures",
+    "storage",
+    "storage_patience",
+    "trackers",
+)  # of train, for all runs
 
 
 def merged(below: Options, above: Options) -> Options:

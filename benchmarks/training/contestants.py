@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ def trainer(prepared: Path, config: TrainConfig, threads: int) -> float:
             args=arguments,
             train_dataset=[batches[i % BATCHES] for i in range(config.steps)],
             data_collator=lambda items: items[0],
-            optimizers=(optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)),
+            optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)),
             callbacks=[Clock()],
         ).train()
     return statistics.mean(sizes) * (len(ends) - WARM_UP - 1) / (ends[-1] - ends[WARM_UP])
@@ -113,7 +113,7 @@ def made(prepared: Path, config: TrainConfig) -> tuple[ForecastTask, list[dict[s
         run = Run(Path(folder) / "R", data, config.fitted(data), seed=0)
         run.begin()
         torch.manual_seed(0)
-        task = loop.make_task(run, torch.device("cpu"))
+        task = cast(ForecastTask, loop.make_task(run, torch.device("cpu")))
         return task, list(itertools.islice(task.loader("train"), BATCHES))
 
 

@@ -32,7 +32,7 @@ class Task(Protocol):
     """All that the training loop knows of what is learned."""
 
     @property
-    def model(self) -> nn.Module: ...
+    def model(self) -> Encoder: ...
 
     @property
     def slow(self) -> dict[str, float]:

@@ -130,7 +130,7 @@ def tune(prepared: Path, out: Path, train: TrainConfig, config: TuneConfig, seed
     if config.first_rung % train.validate_every:
         raise ConfigError(f"tune.first_rung {config.first_rung} is no multiple of train.validate_every ({train.validate_every})")
     search = Search.open(Path(out).resolve(), Prepared.open(Path(prepared).resolve()), train, config, seed)
-    cluster.connect(train.workers * config.parallel)
+    cluster.connect(train.fewest_and_most[0] * config.parallel)
     for place, rung in enumerate(config.rungs(train.steps)):
         count = max(1, config.trials // config.reduction**place)
         going = survivors(search, count, before=rung)
@@ -154,8 +154,8 @@ def survivors(search: Search, count: int, before: int) -> list[Trial]:
 
 def climb(search: Search, trials: list[Trial], rung: int) -> None:
     """Let trials learn up to a rung, `parallel` at a time; each is written down as soon as it is there."""
-    config = search.train
-    cpus, gpus = cluster.share(cluster.nodes_up(), config.workers * search.tune.parallel, config.cpus_per_worker, config.gpus_per_worker)
+    config, asked = search.train, (search.train.cpus_per_worker, search.train.gpus_per_worker)
+    cpus, gpus = cluster.share(cluster.nodes_up(), config.fewest_and_most[1] * search.tune.parallel, *asked)
     waiting, running = iter(trials), {}
     for trial in itertools.islice(waiting, search.tune.parallel):
         running[begin(search, trial, rung, cpus, gpus)] = trial

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from plcp.model.model import LifeCycleModel
+from plcp.model.model import Encoder
 
 FORWARD, STEP = 2, 6  # FLOPs per weight and position: forward, and forward with both products of the way back (Kaplan et al. 2020)
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is timed
@@ -28,7 +28,7 @@ class Done(NamedTuple):
 class Work:
     """What batches ask of a model. The products of attention's scores are left out: they are a few percent at these lengths."""
 
-    def __init__(self, model: LifeCycleModel) -> None:
+    def __init__(self, model: Encoder) -> None:
         self.weights: Counter[str] = Counter()  # of matrices, by part of the model
         for name, module in model.named_modules():
             if not isinstance(module, nn.Embedding):
@@ -48,6 +48,7 @@ class Work:
             "image": len(batch["pixels"]) * self.photo if "pixels" in batch else 0,
             "fusion": cases * self.joint,
             "history": cases * self.patches,
+            "rebuild": cases * self.patches,
             "curve": cases * self.horizon,
         }
         flops = sum((FORWARD if part in self.frozen else STEP) * count * positions.get(part, cases) for part, count in self.weights.items())

@@ -187,13 +187,33 @@ def backtest(
 
 
 @command
-def score(model: Model, prepared: PreparedPath, out: Out, settings: "Settings") -> None:
+def score(
+    model: Model,
+    prepared: PreparedPath,
+    out: Out,
+    settings: "Settings",
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="changed|FILE",
+            show_default=False,
+            help="changed: parts of which nothing they read has changed since the published run (same model, origin and options) are "
+            "carried over from it; the result is that of a whole run. FILE, one SKU a line: those alone, into a run of their own that "
+            "readers do not see.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing.")] = False,
+) -> None:
     """Forecast the whole catalog through Ray Serve. Run again after any interruption, it makes what is missing."""
     from plcp.console import console
     from plcp.forecast import catalog
 
-    result = catalog.score(model, prepared, out, settings.score)
-    console.print(f"{result.skus:,} SKUs, {result.skipped:,} of them skipped, in {result.seconds:.0f} s: {result.run}")
+    result = catalog.score(model, prepared, out, settings.score, dry_run, only)
+    parts = f"{result.parts} parts, {result.kept} kept, {result.carried} carried over"
+    if dry_run:
+        console.print(f"{result.skus:,} SKUs in {parts}, {result.parts - result.kept - result.carried} to be made: {result.run}")
+        return
+    console.print(f"{result.skus:,} SKUs, {result.skipped:,} of them skipped, in {result.seconds:.0f} s ({parts}): {result.run}")
 
 
 @command

@@ -12,10 +12,11 @@ from plcp.data.prepared import Prepared, announced
 from plcp.data.shards import Shard
 from plcp.evaluation.cases import END_WEEKS, Cases
 from plcp.evaluation.contestant import CURVE_SCHEMA, EVENT_SCHEMA, STAGE_SCHEMA, Forecasts, event_frame, rows_of
+from plcp.forecast.embeddings import vectors_beside
 from plcp.forecast.forecaster import Forecast, Forecaster, ForecasterConfig
 from plcp.training.export import export
 from plcp.training.loop import train
-from plcp.training.runs import VECTORS, TrainConfig
+from plcp.training.runs import TrainConfig
 
 
 class Trained:
@@ -30,7 +31,7 @@ class Trained:
             raise ConfigError(f"{horizon} weeks are asked for, the model forecasts {self.config.spec.horizon}: raise train.spec.horizon")
         train(prepared.root, work / "run", self.config, seed)
         model = export(work / "run", work / "model")
-        forecaster = Forecaster.load(model, ForecasterConfig(cache=work / "run" / VECTORS))
+        forecaster = Forecaster.load(model, ForecasterConfig(cache=vectors_beside(prepared.root)))
         shards = map(prepared.read, range(len(prepared.shards)))
         in_life = [part for shard in shards if (part := forecast_in_life(forecaster, shard, cases)) is not None]
         return Forecasts(

@@ -50,6 +50,8 @@ class Catalog:
         """Answers as soon as there is a replica."""
 
     async def score(self, part: Part) -> PartRecord:
+        if carried := await asyncio.to_thread(parts.carry, part):
+            return carried
         shard = await asyncio.to_thread(parts.read, part)
         forecast, skipped = await asyncio.get_running_loop().run_in_executor(self._forward, self._forecast, part, shard)
         return await asyncio.to_thread(parts.write, part, shard, forecast, skipped)

@@ -17,13 +17,14 @@ from torch import Tensor, distributed
 from plcp.base import DataError
 from plcp.data.loader import CaseLoader
 from plcp.data.prepared import Prepared
+from plcp.forecast.embeddings import vectors_beside
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint, cluster, progress
 from plcp.training.checkpoint import State
 from plcp.training.cluster import TrainingError
 from plcp.training.engine import Engine
 from plcp.training.progress import MetricsLog, Window
-from plcp.training.runs import PREPROCESSOR, VECTORS, Run, RunResult, TrainConfig
+from plcp.training.runs import PREPROCESSOR, Run, RunResult, TrainConfig
 from plcp.training.task import ForecastTask
 
 SHOWN_SKUS = 20  # of a batch that went wrong
@@ -129,7 +130,7 @@ def make_task(run: Run, device: torch.device) -> ForecastTask:
         spec=config.spec,
         loader=config.loader,
         loss=config.loss,
-        vectors=run.folder / VECTORS,
+        vectors=vectors_beside(run.data.root),
         device=device,
     )
 

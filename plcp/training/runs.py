@@ -2,7 +2,6 @@
 
 config.json    options, seed and data, which a run keeps from start to end
 preprocessor/  tokenizer and image settings
-vectors/       outputs of frozen towers by content
 checkpoints/   see checkpoint.py
 metrics.jsonl, tensorboard/
 result.json    once the run is finished
@@ -29,7 +28,7 @@ from plcp.training.engine import EngineConfig
 from plcp.training.progress import METRICS, TENSORBOARD
 from plcp.training.task import vocabulary_texts
 
-CONFIG, PREPROCESSOR, VECTORS, RESULT = "config.json", "preprocessor", "vectors", "result.json"
+CONFIG, PREPROCESSOR, RESULT = "config.json", "preprocessor", "result.json"
 
 
 class TrainConfig(Config):
@@ -123,7 +122,7 @@ class Run:
         """Remove whatever a run left in the folder, and nothing else."""
         for name in (RESULT, CONFIG, METRICS):
             (self.folder / name).unlink(missing_ok=True)
-        for name in (PREPROCESSOR, VECTORS, TENSORBOARD, checkpoint.FOLDER):
+        for name in (PREPROCESSOR, TENSORBOARD, checkpoint.FOLDER):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def finished(self) -> RunResult | None:

@@ -12,7 +12,8 @@ from plcp.data.features import inputs
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.data.spec import Spec
 from plcp.forecast import artifact
-from plcp.forecast.catalog import CatalogConfig, complete, plan
+from plcp.forecast.catalog import CatalogConfig, complete
+from plcp.forecast.planning import plan
 from plcp.forecast.replicas import Catalog
 from plcp.forecast.runs import Run, publish
 from plcp.model.model import LifeCycleModel, ModelConfig

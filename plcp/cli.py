@@ -233,6 +233,32 @@ def show(
 
 
 @command
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="A", help="SCORES (the run readers see), or SCORES/runs/ID.", show_default=False)],
+    settings: "Settings",
+    after: Annotated[
+        Path | None,
+        typer.Argument(metavar="[B]", help="As A; without it, the last two runs published in A are compared.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Writes a row per SKU to OUT/diff/.", show_default=False)] = None,
+) -> None:
+    """What changed between two runs, and why: new and gone products, units, stages, events; other data, or another model."""
+    from plcp import tables
+    from plcp.forecast import diff as diffs
+    from plcp.report import changes
+
+    old, new = diffs.pair(before, after)
+    found = diffs.diff(old, new)
+    if out:
+        runs = {"before": old.manifest.run_id, "after": new.manifest.run_id}
+        tables.write(tables.DIFF, found.frame, out / "diff" / "part-00000.parquet", runs)
+    changes.show(found.summary, as_json)
+    if out and not as_json:
+        typer.echo(f"{len(found.frame):,} rows in {out / 'diff'}")
+
+
+@command
 def rollback(scores: Scores, settings: "Settings") -> None:
     """Show readers the run before the current one again."""
     from plcp.console import console

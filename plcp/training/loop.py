@@ -25,6 +25,7 @@ from plcp.training.cluster import TrainingError
 from plcp.training.engine import Engine
 from plcp.training.progress import MetricsLog, Window
 from plcp.training.runs import PREPROCESSOR, Run, RunResult, TrainConfig
+from plcp.training.start import take_weights
 from plcp.training.task import ForecastTask
 
 SHOWN_SKUS = 20  # of a batch that went wrong
@@ -123,7 +124,7 @@ def held_back(loader: CaseLoader, config: TrainConfig) -> list[dict[str, Any]]:
 
 def make_task(run: Run, device: torch.device) -> ForecastTask:
     config, preprocessor = run.config, Preprocessor.load(run.folder / PREPROCESSOR)
-    return ForecastTask(
+    task = ForecastTask(
         run.data,
         preprocessor,
         model=config.model,
@@ -133,6 +134,8 @@ def make_task(run: Run, device: torch.device) -> ForecastTask:
         vectors=vectors_beside(run.data.root),
         device=device,
     )
+    take_weights(task.model, run.folder)
+    return task
 
 
 def learn(

@@ -103,8 +103,11 @@ class Run:
         run.begin()
         return run
 
-    def begin(self) -> None:
-        """Make the folder, or make sure that it holds this very run. Raises ConfigError where it does not."""
+    def begin(self, preprocessor: Path | None = None) -> None:
+        """Make the folder, or make sure that it holds this very run. Raises ConfigError where it does not.
+
+        preprocessor: another model's, where the run learns on from it.
+        """
         identity = {"config": self.config.model_dump(mode="json"), "seed": self.seed, "data": self.data.digest}
         path = self.folder / CONFIG
         if path.exists():
@@ -113,9 +116,12 @@ class Run:
                 raise ConfigError(f"{self.folder} holds a run with {'; '.join(changes[:5])}. Give another folder, or start it anew")
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        model = self.config.model
-        texts = vocabulary_texts(self.data) if model.text is not None else []
-        Preprocessor.build(model.text, model.image, texts).save(self.folder / PREPROCESSOR)
+        if preprocessor:
+            shutil.copytree(preprocessor, self.folder / PREPROCESSOR, dirs_exist_ok=True)
+        else:
+            model = self.config.model
+            texts = vocabulary_texts(self.data) if model.text is not None else []
+            Preprocessor.build(model.text, model.image, texts).save(self.folder / PREPROCESSOR)
         write_json(path, {**identity, "prepared": str(self.data.root)})
 
     def forget(self) -> None:

@@ -128,11 +128,10 @@ def disturbed(machine: Machine, scores: Path, rng: np.random.Generator, seconds:
     driver = machine.score(scores)
     for kind in rng.permutation(KINDS).tolist():
         time.sleep(rng.uniform(0, LATEST) * seconds)
-        if driver.poll() is not None:  # it was done before; what is killed then is the next attempt at the finished run
+        if driver.poll() is not None:  # done before: what is killed then is the command given once more
             finished(driver)
             driver = machine.score(scores)
         driver = strike(kind, machine, driver, scores)
-        machine.kills[kind] += 1
     finished(driver)
 
 
@@ -140,11 +139,15 @@ def strike(kind: str, machine: Machine, driver: subprocess.Popen[str], scores: P
     """Kill one thing; the driver that goes on."""
     if kind in ("replica", "controller"):
         name = {"replica": "ServeReplica:plcp-catalog", "controller": "ServeController"}[kind]
-        for process in machine.processes(name)[:1]:  # none yet while the run starts: then nothing is there to die
+        while not (found := machine.processes(name)) and driver.poll() is None:  # none yet while the run starts
+            time.sleep(0.1)
+        for process in found[:1]:
             silently(process.kill)
+            machine.kills[kind] += 1
         return driver
     driver.send_signal(signal.SIGKILL)
     driver.wait()
+    machine.kills[kind] += 1
     if kind == "cluster":
         machine.kill()
         machine.start()

@@ -6,7 +6,9 @@ cache or not: so a full cache, an empty one and none give the same forecast.
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from plcp.model.towers import Tower
 
 BATCH = 256  # items through a tower at once
 PADDED = 8  # tokens that a text's own number of them is rounded up to
+ABANDONED_S = 3600  # after which nobody is writing a file any longer
 KEYS = 1 << 16  # of the texts met last are kept: cases of one product come again and again
 KEY_BYTES = 16  # of a SHA-256: no two of 10^12 items collide
 
@@ -82,7 +85,8 @@ class TowerCache:
             frame.write_parquet(aside)
             aside.replace(self.folder / name)
         except (OSError, pl.exceptions.PolarsError) as error:  # a full or read-only disk costs time next week, not this week's run
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink()
             logging.getLogger(__name__).warning("%s: vectors cannot be kept there (%s); they are made anew each time", self.folder, error)
 
     def _rows(self, keys: Sequence[bytes]) -> np.ndarray:
@@ -101,7 +105,11 @@ class TowerCache:
         self._row.update((key, count + place) for place, key in enumerate(new))
 
     def _load(self, folder: Path) -> None:
-        """Take in files that came since; one that cannot be read is no loss, its vectors are made anew."""
+        """Take in files that came since; one that cannot be read is no loss, its vectors are made anew. What killed writers left goes."""
+        for aside in folder.glob(".*.writing"):
+            with suppress(FileNotFoundError):
+                if time.time() - aside.stat().st_mtime > ABANDONED_S:
+                    aside.unlink()
         for path in sorted(folder.glob("*.parquet")):
             if path.name not in self._read:
                 self._read.add(path.name)

@@ -1,9 +1,11 @@
 """The resumable run over a catalog: parts planned from the shards, made by `Catalog`, recorded, and published at once."""
 
 import asyncio
+import errno
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,7 @@ def score(
     if dry_run:
         todo = left(parts, run.finished())
         return result(run, parts, todo, skus, None, begin)
-    with run.alone():
+    with told_if_full(scores), run.alone():
         finished = run.finished()
         if todo := left(parts, finished):
             finished |= make(run, todo, skus, config)
@@ -81,6 +83,21 @@ def score(
         if some is None:
             publish(scores, source.run_id)
     return result(run, parts, todo, skus, manifest.skipped, begin)
+
+
+@contextmanager
+def told_if_full(scores: Path) -> Iterator[None]:
+    """A full disk in words that help. It is no part's fault, so no part is tried again for it."""
+    try:
+        yield
+    except OSError as error:
+        if not full(error):
+            raise
+        raise PlcpError(f"{scores}: no space is left there. What is finished is kept: free some, and run the same command again") from error
+
+
+def full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def left(parts: list[Part], finished: dict[str, PartRecord]) -> list[Part]:
@@ -125,7 +142,8 @@ class Driver:
     records: dict[str, PartRecord] = field(default_factory=dict)
 
     async def drive(self, parts: Sequence[Part]) -> list[Failure]:
-        """Make the parts; returns those that failed for good. Raises ModelError where the model itself is at fault."""
+        """Make the parts; returns those that failed for good. Raises ModelError, ConfigError and OSError (a full disk), which no other try
+        mends."""
         await self.wait_for_replica()
         failed = await self.share(parts, self.in_flight, self.config.tries - 1)
         # alone, a part that kills its replica takes no other with it
@@ -155,7 +173,7 @@ class Driver:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(width, len(parts))):
                     group.create_task(work())
-        except* ModelError as errors:
+        except* (ModelError, ConfigError, OSError) as errors:
             raise errors.exceptions[0] from None
         return failed
 
@@ -166,7 +184,7 @@ class Driver:
                 record = await asyncio.to_thread(self.run.made, part.name, part.input) or await self.ask(part)
             except Exception as error:
                 cause = error.cause if isinstance(error, RayTaskError) else error
-                if isinstance(cause, ModelError):
+                if isinstance(cause, (ModelError, ConfigError)) or full(cause):
                     raise cause from None
                 failure = Failure(
                     part=part.name,

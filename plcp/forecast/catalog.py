@@ -62,8 +62,10 @@ def score(
     The run's name follows from its inputs: run again after any interruption, the command makes what is missing, and nothing twice.
     With only="changed", parts whose inputs are those of the published run (same model, origin and settings, and nothing they read has
     changed) are carried over from it: the run and its bytes are those of a whole one. With `only` a file of SKUs, one a line, those alone
-    are forecast, into a run of its own that is not published. A dry run only tells what there is to do. Raises ModelError or DataError where an input is none, and PlcpError where parts
-    failed for good (named with their errors in the run's failures.json); then nothing is published.
+    are forecast, into a run of its own that is not published. A dry run only tells what there is to do.
+
+    Raises ModelError or DataError where an input is none, ConfigError where what was asked for is not there, and PlcpError where parts
+    failed for good (named with their errors in the run's failures.json) or no space is left; then nothing is published.
     """
     begin, config, scores = time.monotonic(), config or CatalogConfig(), Path(scores)
     some = Path(only) if only and only != CHANGED else None

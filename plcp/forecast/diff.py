@@ -118,8 +118,12 @@ def judged(joined: pl.DataFrame, shared: list[str]) -> pl.DataFrame:
     told_before, told_after = pl.col("stage_before").is_not_null(), pl.col("stage_after").is_not_null()
     differs = {t.name: pl.col(f"{t.name}_before").ne_missing(pl.col(f"{t.name}_after")) for t in COMPARED}
     change = (
-        pl.when(~was).then(pl.lit("new")).when(~is_).then(pl.lit("gone")).when(told_before & ~told_after).then(pl.lit("skipped"))
-    ).when(~told_before & told_after).then(pl.lit("resumed")).when(pl.any_horizontal(*differs.values())).then(pl.lit("changed"))
+        (pl.when(~was).then(pl.lit("new")).when(~is_).then(pl.lit("gone")).when(told_before & ~told_after).then(pl.lit("skipped")))
+        .when(~told_before & told_after)
+        .then(pl.lit("resumed"))
+        .when(pl.any_horizontal(*differs.values()))
+        .then(pl.lit("changed"))
+    )
     data = pl.when(pl.col("input_before").cast(pl.String) != pl.col("input_after").cast(pl.String)).then(pl.lit("data"))
     cause = pl.concat_str([data, *map(pl.lit, shared)], separator=" and ", ignore_nulls=True)
     names = [pl.when(differ).then(pl.lit(name)) for name, differ in differs.items()]
@@ -161,7 +165,9 @@ def totals(frame: pl.DataFrame) -> dict[str, Any]:
         "units": {side: float(both[f"units_{side}"].sum()) for side in ("before", "after")},
         "stages": turned.sort("skus", "stage_before", "stage_after", descending=[True, False, False]).to_dicts(),
         "events": list(event_changes(both)),
-        "largest": largest.select("sku_id", "units_before", "units_after", "units_change", "stage_before", "stage_after", "cause").to_dicts(),
+        "largest": largest.select(
+            "sku_id", "units_before", "units_after", "units_change", "stage_before", "stage_after", "cause"
+        ).to_dicts(),
     }
 
 

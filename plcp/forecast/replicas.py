@@ -76,7 +76,7 @@ def check_device(device: str) -> None:
     """Raises ConfigError where this process sees no such device."""
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            f"forecaster.device={device}: the replica sees no GPU; have it reserve one (replica.gpus=1), or forecast on the CPU (device=cpu)"
+            f"forecaster.device={device}: the replica sees no GPU; have it reserve one (replica.gpus=1), or use the CPU (device=cpu)"
         )
 
 

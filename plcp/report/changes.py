@@ -18,7 +18,9 @@ def show(summary: dict[str, Any], as_json: bool = False) -> None:
     units, window = summary["units"], summary["window"]
     share = f" ({units['after'] / units['before'] - 1:+.1%})" if units["before"] else ""
     expected = f"{units['before']:,.0f} units expected before, {units['after']:,.0f} after{share}"
-    console.print(f"{summary['cause']}; in the {window['weeks']} weeks from {window['first']} that both forecast, {expected}", soft_wrap=True)
+    console.print(
+        f"{summary['cause']}; in the {window['weeks']} weeks from {window['first']} that both forecast, {expected}", soft_wrap=True
+    )
     show_table(pl.DataFrame([summary["skus"]]), "SKUs")
     if summary["causes"]:
         show_table(pl.DataFrame([summary["causes"]]), "SKUs changed, by cause")

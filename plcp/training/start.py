@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from plcp.base import ModelError
 from plcp.data.prepared import Prepared
 from plcp.forecast import artifact
-from plcp.training.runs import CONFIG, PREPROCESSOR, Run, TrainConfig
+from plcp.training.runs import CONFIG, Run, TrainConfig
 
 WEIGHTS = "start.safetensors"  # in a run's folder
 

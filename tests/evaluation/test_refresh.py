@@ -125,6 +125,6 @@ def test_a_refresh_learns_on_decides_once_and_survives_a_kill(
         assert decision == refresh(model, shop, whole, out, config, TRAINING)
     assert live_model(out, model) == folder / "model"
     assert artifact.verify(folder / "model") == decision.new
+    (folder / "decision.json").write_text("{")
     with pytest.raises(ModelError, match="damaged"):
-        (folder / "decision.json").write_text("{")
         refresh(model, shop, whole, out, generous, TRAINING)

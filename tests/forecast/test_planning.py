@@ -109,7 +109,11 @@ def test_only_the_skus_asked_for_are_forecast_and_readers_see_nothing_of_it(shop
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"P001\nNOPE\n", "not in .*: NOPE; take them from the list"), (b"\n", "names no SKU"), (b"\xff\xfe", "cannot be read as a list of SKUs")],
+    [
+        (b"P001\nNOPE\n", "not in .*: NOPE; take them from the list"),
+        (b"\n", "names no SKU"),
+        (b"\xff\xfe", "cannot be read as a list of SKUs"),
+    ],
 )
 def test_a_list_that_cannot_be_used_is_refused(shop: Made, tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "skus.txt"

@@ -1,7 +1,5 @@
 """What a run leaves is read by others without help."""
 
-from pathlib import Path
-
 import duckdb
 import polars as pl
 import pyarrow.parquet as pq

@@ -15,9 +15,8 @@ def score_decide_report(story: Story, model: Path, prepared: Prepared, dataset: 
     """Everything below `out`; a backtest found there has its figures in the report."""
     with story.step("score") as say:
         scored = score(model, prepared.root, out / "scores", settings.score, only=CHANGED)
-        say(
-            f"{scored.skus:,} SKUs scored in {scored.parts} parts ({scored.kept} kept, {scored.carried} carried over), {scored.skipped or 0:,} skipped with a reason"
-        )
+        parts = f"{scored.parts} parts ({scored.kept} kept, {scored.carried} carried over)"
+        say(f"{scored.skus:,} SKUs scored in {parts}, {scored.skipped or 0:,} skipped with a reason")
 
     with story.step("decide") as say:
         decisions = decide(scored.run, dataset, out, settings.decide)

@@ -55,7 +55,8 @@ def weekly(
     if refresh:
         with story.step("refresh") as say:
             try:
-                decision = refreshed(model, dataset, prepared, out / "refresh", settings.refresh, settings.train, settings.seed)
+                options = (settings.refresh, settings.train, settings.prepare, settings.seed)
+                decision = refreshed(model, dataset, prepared, out / "refresh", *options)
                 say(decision.reason)
             except PlcpError as error:  # the week's forecasts do not wait for it; the exit code tells all the same
                 failed = error

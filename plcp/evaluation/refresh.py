@@ -1,6 +1,6 @@
 """Fine-tuning the live model on new weeks, and the gate that lets the result go live only if it is not worse.
 
-OUT/<origin>-<key>/    one refresh: `prepared` (the data without the weeks judged), `run`, `model`, and decision.json
+OUT/<origin>-<key>/    one refresh: `prepared` (the data without the weeks judged, until it is decided), `run`, `model`, decision.json
 OUT/LIVE.json          the model that is live, and the one it all began with
 
 Both models forecast the same products over the last weeks, which neither learned from. Whatever is interrupted continues, and what was
@@ -11,6 +11,9 @@ import datetime as dt
 import hashlib
 import json
 import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +87,14 @@ def live_model(out: Path, given: Path) -> Path:
 
 
 def refresh(
-    given: Path, dataset: Dataset, prepared: Prepared, out: Path, config: RefreshConfig, training: TrainConfig, seed: int = 0
+    given: Path,
+    dataset: Dataset,
+    prepared: Prepared,
+    out: Path,
+    config: RefreshConfig,
+    training: TrainConfig,
+    shards: PrepareConfig | None = None,
+    seed: int = 0,
 ) -> Decision:
     """Fine-tune the live model on the weeks of `dataset` but the last ones, judge both models on those, and make the better one live.
 
@@ -103,16 +113,38 @@ def refresh(
     if decided.exists():
         decision = read_decision(decided)
     else:
-        decision = decide(live_model(out, given), dataset, prepared, folder, config, training, seed)
         folder.mkdir(parents=True, exist_ok=True)
+        with sharing_vectors(folder / "prepared", prepared.root):
+            decision = decide(live_model(out, given), dataset, prepared, folder, config, training, shards or PrepareConfig(), seed)
         write_json(decided, asdict(decision))
+        shutil.rmtree(folder / "prepared", ignore_errors=True)  # as large as the catalog, and of no more use
     if decision.accepted:
         write_json(out / "LIVE.json", {"model": f"{folder.name}/model", "digest": decision.new, "began_with": origin})
     return decision
 
 
+@contextmanager
+def sharing_vectors(known: Path, whole: Path) -> Iterator[None]:
+    """Texts and photos of the data without its last weeks are those of the whole: their vectors are kept in one place."""
+    place, link = vectors_beside(whole), vectors_beside(known)
+    place.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(place, target_is_directory=True)
+    try:
+        yield
+    finally:
+        link.unlink(missing_ok=True)
+
+
 def decide(
-    old: Path, dataset: Dataset, prepared: Prepared, folder: Path, config: RefreshConfig, training: TrainConfig, seed: int
+    old: Path,
+    dataset: Dataset,
+    prepared: Prepared,
+    folder: Path,
+    config: RefreshConfig,
+    training: TrainConfig,
+    shards: PrepareConfig,
+    seed: int,
 ) -> Decision:
     """Make the new model and hold both against what came."""
     before, digest = artifact.read_config(old), artifact.digest(old)
@@ -121,7 +153,7 @@ def decide(
         due = before.origin + dt.timedelta(weeks=config.weeks)
         reason = f"the model learned from weeks up to {before.origin}: there are {config.weeks} weeks that it has not seen from {due} on"
         return Decision(False, reason, digest)
-    known = prepare(asof.cut(dataset, first), folder / "prepared", PrepareConfig(skus_per_shard=max(s.rows for s in prepared.shards)))
+    known = prepare(asof.cut(dataset, first), folder / "prepared", shards)
     options = config.training(training, before)
     begin_with(old, known, folder / "run", options, seed)
     train(known.root, folder / "run", options, seed)

@@ -11,7 +11,7 @@ from plcp.console import console, show_table
 def show(summary: dict[str, Any], as_json: bool = False) -> None:
     """The summary of forecast.diff as tables, or as JSON alone."""
     if as_json:
-        print(json.dumps(summary, indent=1, ensure_ascii=False))  # noqa: T201 - not wrapped to the terminal's width
+        console.out(json.dumps(summary, indent=1, ensure_ascii=False), highlight=False)  # not wrapped to the terminal's width
         return
     sides = [{"": name, **summary[name]} for name in ("before", "after")]
     show_table(pl.DataFrame(sides).with_columns(pl.col("model", "prepared").str.head(12)))

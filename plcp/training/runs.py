@@ -2,6 +2,7 @@
 
 config.json    options, seed and data, which a run keeps from start to end
 preprocessor/  tokenizer and image settings
+start.safetensors   the weights it begins with, where these are another model's
 checkpoints/   see checkpoint.py
 metrics.jsonl, tensorboard/
 result.json    once the run is finished
@@ -28,7 +29,7 @@ from plcp.training.engine import EngineConfig
 from plcp.training.progress import METRICS, TENSORBOARD
 from plcp.training.task import vocabulary_texts
 
-CONFIG, PREPROCESSOR, RESULT = "config.json", "preprocessor", "result.json"
+CONFIG, PREPROCESSOR, RESULT, START = "config.json", "preprocessor", "result.json", "start.safetensors"
 
 
 class TrainConfig(Config):
@@ -126,7 +127,7 @@ class Run:
 
     def forget(self) -> None:
         """Remove whatever a run left in the folder, and nothing else."""
-        for name in (RESULT, CONFIG, METRICS):
+        for name in (RESULT, CONFIG, METRICS, START):
             (self.folder / name).unlink(missing_ok=True)
         for name in (PREPROCESSOR, TENSORBOARD, checkpoint.FOLDER):
             shutil.rmtree(self.folder / name, ignore_errors=True)

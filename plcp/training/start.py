@@ -9,9 +9,7 @@ from safetensors.torch import load_file
 from plcp.base import ModelError
 from plcp.data.prepared import Prepared
 from plcp.forecast import artifact
-from plcp.training.runs import CONFIG, Run, TrainConfig
-
-WEIGHTS = "start.safetensors"  # in a run's folder
+from plcp.training.runs import CONFIG, START, Run, TrainConfig
 
 
 def begin_with(model: Path, prepared: Prepared, run: Path, config: TrainConfig, seed: int) -> None:
@@ -20,13 +18,13 @@ def begin_with(model: Path, prepared: Prepared, run: Path, config: TrainConfig, 
     if (run / CONFIG).exists():
         return
     run.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model / artifact.WEIGHTS, run / WEIGHTS)
+    shutil.copyfile(model / artifact.WEIGHTS, run / START)
     Run(run.resolve(), prepared, config.fitted(prepared), seed).begin(preprocessor=model / "tokenizer")
 
 
 def take_weights(model: torch.nn.Module, run: Path) -> None:
     """Put a run's first weights into its model, where it has any. Raises ModelError where they do not fit."""
-    path = run / WEIGHTS
+    path = run / START
     if path.exists():
         try:
             model.load_state_dict(load_file(path))

@@ -22,12 +22,23 @@ def weekly(
     settings: "Settings",
     model: Annotated[Path, typer.Option(metavar="MODEL", help="What `plcp export` wrote.", show_default=False)],
     as_of: AsOf = None,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="Also fine-tune the model on the new weeks; the result goes live if it is not worse on the last ones, and stays live "
+            "in later runs with the same --model and --out.",
+        ),
+    ] = False,
 ) -> None:
-    """Check, prepare, score, decide, report; everything below --out."""
+    """Check, prepare, refresh the model if asked to, score, decide, report; everything below --out."""
+    from plcp.base import PlcpError
     from plcp.console import Story
     from plcp.data.asof import cut
     from plcp.data.contract import open_dataset
     from plcp.data.prepared import prepare
+    from plcp.evaluation.refresh import live_model
+    from plcp.evaluation.refresh import refresh as refreshed
     from plcp.weekly import score_decide_report
 
     story = Story()
@@ -40,7 +51,20 @@ def weekly(
         prepared = prepare(dataset, out / "prepared", settings.prepare)
         say(f"{prepared.skus:,} SKUs × {prepared.weeks} weeks, to be forecast from {prepared.origin}")
 
-    score_decide_report(story, model, prepared, dataset, out, settings)
+    failed: PlcpError | None = None
+    if refresh:
+        with story.step("refresh") as say:
+            try:
+                options = (settings.refresh, settings.train, settings.prepare, settings.seed)
+                decision = refreshed(model, dataset, prepared, out / "refresh", *options)
+                say(decision.reason)
+            except PlcpError as error:  # the week's forecasts do not wait for it; the exit code tells all the same
+                failed = error
+                say(f"no new model, the old one stays: {error}")
+
+    score_decide_report(story, live_model(out / "refresh", model), prepared, dataset, out, settings)
+    if failed:
+        raise failed
 
 
 if __name__ == "__main__":

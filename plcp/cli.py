@@ -220,13 +220,33 @@ def backtest(
 
 
 @command
-def score(model: Model, prepared: PreparedPath, out: Out, settings: "Settings") -> None:
+def score(
+    model: Model,
+    prepared: PreparedPath,
+    out: Out,
+    settings: "Settings",
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="changed|FILE",
+            show_default=False,
+            help="changed: parts of which nothing they read has changed since the published run (same model, origin and options) are "
+            "carried over from it; the result is that of a whole run. FILE, one SKU a line: those alone, into a run of their own that "
+            "readers do not see.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing.")] = False,
+) -> None:
     """Forecast the whole catalog through Ray Serve. Run again after any interruption, it makes what is missing."""
     from plcp.console import console
     from plcp.forecast import catalog
 
-    result = catalog.score(model, prepared, out, settings.score)
-    console.print(f"{result.skus:,} SKUs, {result.skipped:,} of them skipped, in {result.seconds:.0f} s: {result.run}")
+    result = catalog.score(model, prepared, out, settings.score, dry_run, only)
+    parts = f"{result.parts} parts, {result.kept} kept, {result.carried} carried over"
+    if dry_run:
+        console.print(f"{result.skus:,} SKUs in {parts}, {result.parts - result.kept - result.carried} to be made: {result.run}")
+        return
+    console.print(f"{result.skus:,} SKUs, {result.skipped:,} of them skipped, in {result.seconds:.0f} s ({parts}): {result.run}")
 
 
 @command
@@ -243,6 +263,32 @@ def show(
     from plcp.report import show
 
     console.print(show.show(scores, sku, Prepared.open(prepared) if prepared else None, decisions))
+
+
+@command
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="A", help="SCORES (the run readers see), or SCORES/runs/ID.", show_default=False)],
+    settings: "Settings",
+    after: Annotated[
+        Path | None,
+        typer.Argument(metavar="[B]", help="As A; without it, the last two runs published in A are compared.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Writes a row per SKU to OUT/diff/.", show_default=False)] = None,
+) -> None:
+    """What changed between two runs, and why: new and gone products, units, stages, events; other data, or another model."""
+    from plcp import tables
+    from plcp.forecast import diff as diffs
+    from plcp.report import changes
+
+    old, new = diffs.pair(before, after)
+    found = diffs.diff(old, new)
+    if out:
+        runs = {"before": old.manifest.run_id, "after": new.manifest.run_id}
+        tables.write(tables.DIFF, found.frame, out / "diff" / "part-00000.parquet", runs)
+    changes.show(found.summary, as_json)
+    if out and not as_json:
+        typer.echo(f"{len(found.frame):,} rows in {out / 'diff'}")
 
 
 @command

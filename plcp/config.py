@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from plcp.evaluation.baselines.lstm import LSTMConfig
     from plcp.evaluation.baselines.neural import NeuralConfig, TFTConfig
     from plcp.evaluation.baselines.text import TextConfig
+    from plcp.evaluation.refresh import RefreshConfig
     from plcp.forecast.catalog import CatalogConfig
     from plcp.monitor.config import MonitorConfig
     from plcp.serving.app import ServingConfig
@@ -134,6 +135,12 @@ class Settings:
         from plcp.forecast.catalog import CatalogConfig
 
         return self._section("score", CatalogConfig)
+
+    @cached_property
+    def refresh(self) -> "RefreshConfig":
+        from plcp.evaluation.refresh import RefreshConfig
+
+        return self._section("refresh", RefreshConfig)
 
     @cached_property
     def decide(self) -> "DecideConfig":

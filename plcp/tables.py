@@ -326,18 +326,49 @@ SKIPPED = Table(
     (sku(), ORIGIN, Column("reason", STRING, "why, and what to do")),
     key=("sku_id",),
 )
+DIFF = Table(
+    "diff",
+    "What changed between two runs, a row per SKU of either.",
+    (
+        sku(),
+        Column(
+            "change",
+            STRING,
+            "new and gone SKUs; skipped: no longer forecast; resumed: forecast again; changed, same: forecast in both",
+            choices=("new", "gone", "skipped", "resumed", "changed", "same"),
+        ),
+        Column("cause", STRING, "what differs: data (its shard, the weeks or the shop as a whole), model, options", nullable=True),
+        Column("tables", STRING, "in which it differs", nullable=True),
+        Column("part_before", STRING, "file it stood in", nullable=True),
+        Column("part_after", STRING, "file it stands in; another one: moved", nullable=True),
+        *(
+            Column(f"units_{side}", FLOAT, "units expected in the weeks that both runs forecast", nullable=True)
+            for side in ("before", "after", "change")
+        ),
+        *(Column(f"stage_{side}", STRING, "the stage named", nullable=True, choices=STAGES) for side in ("before", "after")),
+        *(
+            Column(f"p_{event}_{side}", FLOAT, f"probability of {event} within 12 weeks of the run's origin", nullable=True)
+            for event in EVENTS
+            for side in ("before", "after")
+        ),
+    ),
+    key=("sku_id",),
+)
+
+SCHEMA = "1"  # version of the columns of what is written; another one where a reader of the old ones would go wrong
 FORECAST = {t.name: t for t in (CURVE, EVENT_TABLE, STAGE_TABLE, EMBEDDING, SKIPPED)}
 
 
 def write(table: Table, frame: pl.DataFrame, path: Path, metadata: dict[str, str]) -> None:
     """Write one file of a table aside and rename it, so that no reader ever sees half a file.
 
-    The metadata (model digest, origin, run id) goes into the Parquet schema. The same frame gives the same bytes.
+    The metadata (model digest, origin, run id) goes into the Parquet schema, beside the table's name and the version of its columns. The
+    same frame gives the same bytes.
     """
     arrow = table.conform(frame).to_arrow(compat_level=pl.CompatLevel.oldest())
     if table is EMBEDDING:
         arrow = arrow.set_column(1, "vector", arrow["vector"].cast(pa.list_(pa.float16())))
-    arrow = arrow.replace_schema_metadata({"table": table.name, **metadata})
+    arrow = arrow.replace_schema_metadata({"table": table.name, "schema": SCHEMA, **metadata})
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.writing")
     pq.write_table(arrow, aside, compression="zstd", row_group_size=1 << 20)

@@ -83,6 +83,17 @@ class Prepared:
     def shop(self) -> Shop:
         return Shop.load(self.root)
 
+    @cached_property
+    def context(self) -> str:
+        """SHA-256 of whatever the cases of a shard read beside the shard itself: the weeks, and the whole shop, neighbours included."""
+        digest = hashlib.sha256(json.dumps([FORMAT, *map(str, (self.timeline, self.holds, self.signals))]).encode())
+        for name in (FILE, neighbours.NAMES, neighbours.UNITS):
+            path = self.root / name
+            if path.exists():
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the shop: another process reads its own, the neighbours by memory map."""
         return {name: value for name, value in self.__dict__.items() if name != "shop"}

@@ -12,10 +12,11 @@ from plcp.data.prepared import Prepared, announced
 from plcp.data.shards import Shard
 from plcp.evaluation.cases import END_WEEKS, Cases
 from plcp.evaluation.contestant import CURVE_SCHEMA, EVENT_SCHEMA, STAGE_SCHEMA, Forecasts, event_frame, rows_of
+from plcp.forecast.embeddings import vectors_beside
 from plcp.forecast.forecaster import Forecast, Forecaster, ForecasterConfig
 from plcp.training.export import export
 from plcp.training.loop import train
-from plcp.training.runs import VECTORS, TrainConfig
+from plcp.training.runs import TrainConfig
 
 
 class Trained:
@@ -29,7 +30,7 @@ class Trained:
         if horizon > self.config.spec.horizon:
             raise ConfigError(f"{horizon} weeks are asked for, the model forecasts {self.config.spec.horizon}: raise train.spec.horizon")
         train(prepared.root, work / "run", self.config, seed)
-        return forecasts(self.forecaster(export(work / "run", work / "model"), work / "run" / VECTORS), prepared, cases)
+        return forecasts(self.forecaster(export(work / "run", work / "model"), vectors_beside(prepared.root)), prepared, cases)
 
     def forecaster(self, model: Path, cache: Path) -> Forecaster:
         """What answers of the exported model; `cache` holds the towers' vectors."""

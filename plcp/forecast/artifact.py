@@ -127,6 +127,14 @@ def load(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) 
     return Artifact(model, Preprocessor.load(folder / "tokenizer"), calibration, config, name, (folder / CARD).read_text())
 
 
+def read_config(folder: Path) -> ArtifactConfig:
+    """An artifact's configuration alone. Raises ModelError where it is missing or of another version."""
+    path = Path(folder) / CONFIG
+    if not path.exists():
+        raise ModelError(f"{path}: missing; make a model with `plcp export RUN --out {folder}`")
+    return _config(path)
+
+
 def _config(path: Path) -> ArtifactConfig:
     try:
         config = ArtifactConfig.model_validate_json(path.read_bytes())

@@ -1,9 +1,11 @@
 """The resumable run over a catalog: parts planned from the shards, made by `Catalog`, recorded, and published at once."""
 
 import asyncio
+import errno
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,14 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from plcp.base import Config, ConfigError, ModelError, PlcpError
-from plcp.data.prepared import Prepared
-from plcp.forecast import artifact, replicas
+from plcp.forecast import replicas
 from plcp.forecast.forecaster import ForecasterConfig
 from plcp.forecast.parts import Part
+from plcp.forecast.planning import CHANGED, carried_over, plan
 from plcp.forecast.replicas import ONGOING, ReplicaConfig
 from plcp.forecast.runs import Failure, Manifest, PartRecord, Run, Source, latest, publish, rollback
 
-__all__ = ["CatalogConfig", "ScoreResult", "latest", "rollback", "score"]
+__all__ = ["CHANGED", "CatalogConfig", "ScoreResult", "latest", "rollback", "score"]
 
 
 class CatalogConfig(Config):
@@ -44,6 +46,7 @@ class ScoreResult:
     skipped: int | None  # None after a dry run
     parts: int
     kept: int  # parts that an earlier attempt at the same run had finished
+    carried: int  # parts of the published run that are what this one would make
     seconds: float
 
     @property
@@ -51,46 +54,62 @@ class ScoreResult:
         return self.run.name
 
 
-def score(model: Path, prepared: Path, scores: Path, config: CatalogConfig | None = None, dry_run: bool = False) -> ScoreResult:
+def score(
+    model: Path, prepared: Path, scores: Path, config: CatalogConfig | None = None, dry_run: bool = False, only: Path | str | None = None
+) -> ScoreResult:
     """Forecast every SKU of PREPARED with an artifact, and publish the tables in SCORES.
 
     The run's name follows from its inputs: run again after any interruption, the command makes what is missing, and nothing twice.
-    A dry run only tells what there is to do. Raises ModelError or DataError where an input is none, and PlcpError where parts
-    failed for good (named with their errors in the run's failures.json); then nothing is published.
+    With only="changed", parts whose inputs are those of the published run (same model, origin and settings, and nothing they read has
+    changed) are carried over from it: the run and its bytes are those of a whole one. With `only` a file of SKUs, one a line, those alone
+    are forecast, into a run of its own that is not published. A dry run only tells what there is to do.
+
+    Raises ModelError or DataError where an input is none, ConfigError where what was asked for is not there, and PlcpError where parts
+    failed for good (named with their errors in the run's failures.json) or no space is left; then nothing is published.
     """
     begin, config, scores = time.monotonic(), config or CatalogConfig(), Path(scores)
-    source, parts = plan(Path(model), Path(prepared), scores, config)
+    some = Path(only) if only and only != CHANGED else None
+    source, parts = plan(Path(model), Path(prepared), scores, config, some)
+    if only == CHANGED:
+        parts = carried_over(parts, source, scores)
     run, skus = Run(scores / "runs" / source.run_id), sum(part.skus for part in parts)
     if dry_run:
-        return ScoreResult(run.root, skus, None, len(parts), len(run.finished()), time.monotonic() - begin)
-    with run.alone():
-        digests = {part.name: part.digest for part in parts}
-        finished = {name: record for name, record in run.finished().items() if record.input == digests.get(name)}
-        kept = len(finished)
-        if todo := [part for part in parts if part.name not in finished]:
+        todo = left(parts, run.finished())
+        return result(run, parts, todo, skus, None, begin)
+    with told_if_full(scores), run.alone():
+        finished = run.finished()
+        if todo := left(parts, finished):
             finished |= make(run, todo, skus, config)
         manifest = complete(source, [finished[part.name] for part in parts])
         run.complete(manifest)
-        publish(scores, source.run_id)
-    return ScoreResult(run.root, skus, manifest.skipped, len(parts), kept, time.monotonic() - begin)
+        if some is None:
+            publish(scores, source.run_id)
+    return result(run, parts, todo, skus, manifest.skipped, begin)
 
 
-def plan(model: Path, prepared: Path, scores: Path, config: CatalogConfig) -> tuple[Source, list[Part]]:
-    """What the run is made from, and a part for each shard."""
-    model, prepared, scores = model.resolve(), prepared.resolve(), scores.resolve()
-    opened, digest = Prepared.open(prepared), artifact.verify(model)
-    settings: dict[str, object] = {
-        "forecaster": config.forecaster.model_dump(mode="json", exclude={"cache"}),
-        "threads": config.replica.threads,
-    }
-    source = Source(prepared=opened.digest, model=digest, origin=opened.origin, settings=settings)
-    run, cache = scores / "runs" / source.run_id, config.forecaster.cache
-    forecaster = config.forecaster.model_copy(update={"cache": cache.resolve() if cache else None})
-    parts = [
-        Part(i, s.file, s.digest, s.rows, prepared, run, model, digest, opened.origin, forecaster, config.replica.threads)
-        for i, s in enumerate(opened.shards)
-    ]
-    return source, parts
+@contextmanager
+def told_if_full(scores: Path) -> Iterator[None]:
+    """A full disk in words that help. It is no part's fault, so no part is tried again for it."""
+    try:
+        yield
+    except OSError as error:
+        if not full(error):
+            raise
+        raise PlcpError(f"{scores}: no space is left there. What is finished is kept: free some, and run the same command again") from error
+
+
+def full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def left(parts: list[Part], finished: dict[str, PartRecord]) -> list[Part]:
+    """The parts still to be made, carried over ones included."""
+    return [part for part in parts if part.name not in finished or finished[part.name].input != part.input]
+
+
+def result(run: Run, parts: list[Part], todo: list[Part], skus: int, skipped: int | None, begin: float) -> ScoreResult:
+    carried = sum(part.carried is not None for part in todo)
+    return ScoreResult(run.root, skus, skipped, len(parts), len(parts) - len(todo), carried, time.monotonic() - begin)
 
 
 def complete(source: Source, records: list[PartRecord]) -> Manifest:
@@ -125,7 +144,8 @@ class Driver:
     records: dict[str, PartRecord] = field(default_factory=dict)
 
     async def drive(self, parts: Sequence[Part]) -> list[Failure]:
-        """Make the parts; returns those that failed for good. Raises ModelError where the model itself is at fault."""
+        """Make the parts; returns those that failed for good. Raises ModelError, ConfigError and OSError (a full disk), which no other try
+        mends."""
         await self.wait_for_replica()
         failed = await self.share(parts, self.in_flight, self.config.tries - 1)
         # alone, a part that kills its replica takes no other with it
@@ -155,7 +175,7 @@ class Driver:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(width, len(parts))):
                     group.create_task(work())
-        except* ModelError as errors:
+        except* (ModelError, ConfigError, OSError) as errors:
             raise errors.exceptions[0] from None
         return failed
 
@@ -163,10 +183,10 @@ class Driver:
         for number in range(tries):
             try:
                 # a try that was given up may have made it after all
-                record = await asyncio.to_thread(self.run.made, part.name, part.digest) or await self.ask(part)
+                record = await asyncio.to_thread(self.run.made, part.name, part.input) or await self.ask(part)
             except Exception as error:
                 cause = error.cause if isinstance(error, RayTaskError) else error
-                if isinstance(cause, ModelError):
+                if isinstance(cause, (ModelError, ConfigError)) or full(cause):
                     raise cause from None
                 failure = Failure(
                     part=part.name,

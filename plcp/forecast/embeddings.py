@@ -1,24 +1,32 @@
 """Tower outputs by content: each distinct title or photo goes through its tower once, and a cache keeps what came out.
 
-Vectors are rounded through float16 whether they come from the cache or not, so that both give the same forecast.
+A vector is a function of its text or photo alone, whatever shares its batch, and is rounded through float16 whether it comes from the
+cache or not: so a full cache, an empty one and none give the same forecast.
 """
 
 import hashlib
+import logging
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from plcp.model.model import Encoder
 from plcp.model.preprocess import Preprocessor
 from plcp.model.towers import Tower, Towers
 
 BATCH = 256  # items through a tower at once
+PADDED = 8  # tokens that a text's own number of them is rounded up to
+ABANDONED_S = 3600  # after which nobody is writing a file any longer
 KEYS = 1 << 16  # of the texts met last are kept: cases of one product come again and again
 KEY_BYTES = 16  # of a SHA-256: no two of 10^12 items collide
 
@@ -30,6 +38,11 @@ def text_key(text: str) -> bytes:
 
 def content_key(item: str | bytes) -> bytes:
     return hashlib.sha256(item.encode() if isinstance(item, str) else item).digest()[:KEY_BYTES]
+
+
+def vectors_beside(prepared: Path) -> Path:
+    """Where vectors of a PREPARED folder's texts and photos are kept: beside it, as a new week replaces the folder itself."""
+    return prepared.with_name(f"{prepared.name}-vectors")
 
 
 class TowerCache:
@@ -65,11 +78,16 @@ class TowerCache:
             return
         name = f"{hashlib.sha256(b''.join(sorted(keys))).hexdigest()[:32]}.parquet"
         self._read.add(name)
-        self.folder.mkdir(parents=True, exist_ok=True)
         frame = pl.DataFrame({"key": pl.Series(keys, dtype=pl.Binary), "vector": [row.tobytes() for row in vectors]}).sort("key")
-        aside = self.folder / f".{name}.{id(self)}.writing"
-        frame.write_parquet(aside)
-        aside.replace(self.folder / name)
+        aside = self.folder / f".{name}.{uuid4().hex}.writing"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            frame.write_parquet(aside)
+            aside.replace(self.folder / name)
+        except (OSError, pl.exceptions.PolarsError) as error:  # a full or read-only disk costs time next week, not this week's run
+            with suppress(OSError):
+                aside.unlink()
+            logging.getLogger(__name__).warning("%s: vectors cannot be kept there (%s); they are made anew each time", self.folder, error)
 
     def _rows(self, keys: Sequence[bytes]) -> np.ndarray:
         return np.fromiter((self._row.get(key, -1) for key in keys), np.int64, len(keys))
@@ -87,7 +105,11 @@ class TowerCache:
         self._row.update((key, count + place) for place, key in enumerate(new))
 
     def _load(self, folder: Path) -> None:
-        """Take in files that came since; one that cannot be read is no loss, its vectors are made anew."""
+        """Take in files that came since; one that cannot be read is no loss, its vectors are made anew. What killed writers left goes."""
+        for aside in folder.glob(".*.writing"):
+            with suppress(FileNotFoundError):
+                if time.time() - aside.stat().st_mtime > ABANDONED_S:
+                    aside.unlink()
         for path in sorted(folder.glob("*.parquet")):
             if path.name not in self._read:
                 self._read.add(path.name)
@@ -126,8 +148,16 @@ class TowerEncoder:
         return self._encode("image", self.model.image, images, forward)
 
     def _texts(self, tower: Tower, items: Sequence[str]) -> Tensor:
+        """Each text padded by its own length, not by the longest one's: sums over more places round otherwise."""
         batch = self.preprocessor.preprocess(items, [])
-        return tower(batch["tokens"].to(self._device), batch["token_mask"].to(self._device))
+        tokens, mask = batch["tokens"].to(self._device), batch["token_mask"].to(self._device)
+        width = (-(-mask.sum(1) // PADDED) * PADDED).clamp(max=self.preprocessor.max_tokens)
+        tokens, mask = (functional.pad(each, (0, max(0, int(width.max()) - each.shape[1]))) for each in (tokens, mask))
+        parts = [(rows, tower(tokens[rows, :w], mask[rows, :w])) for w in width.unique().tolist() for rows in [width == w]]
+        out = torch.empty(len(items), tower.width, dtype=parts[0][1].dtype, device=self._device)
+        for rows, vectors in parts:
+            out[rows] = vectors
+        return out
 
     @property
     def _device(self) -> torch.device:

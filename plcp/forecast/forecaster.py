@@ -36,7 +36,9 @@ class ForecasterConfig(Config):
     device: str = Field("cpu", description='"cpu", or a torch device such as "cuda"')
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the model's arithmetic")
     batch_size: int = Field(512, ge=1, description="cases per forward pass")
-    cache: Path | None = Field(None, description="folder that keeps the towers' vectors by content, for all models")
+    cache: Path | None = Field(
+        None, description="folder that keeps the towers' vectors by content, for all models; PREPARED-vectors beside the data if not given"
+    )
 
 
 @dataclass(frozen=True)

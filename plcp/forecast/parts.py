@@ -2,7 +2,7 @@
 
 import datetime as dt
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +22,7 @@ class Part:
     index: int  # of the shard in PREPARED
     shard: str
     digest: str  # of the shard's file
+    input: str  # digest of all that it is made from but the model
     skus: int
     prepared: Path
     run: Path
@@ -30,6 +31,8 @@ class Part:
     origin: dt.date
     forecaster: ForecasterConfig
     threads: int
+    only: tuple[str, ...] = ()  # SKUs of the shard that were asked for; all if empty
+    carried: tuple[Path, PartRecord] | None = None  # a run that made this part from the same inputs, and its record there
 
     @property
     def name(self) -> str:
@@ -37,15 +40,16 @@ class Part:
 
 
 def read(part: Part) -> Shard:
-    """The part's shard. Raises DataError naming the file if it is not the one that was planned."""
+    """The part's shard, or what was asked for of it. Raises DataError naming the file if it is not the one that was planned."""
     path = part.prepared / "shards" / part.shard
     if not path.exists() or checksum(path) != part.digest:
         raise DataError(f"{path}: missing, or changed since it was prepared; run `plcp prepare` again")
-    return Prepared.open(part.prepared).read(part.index)
+    shard = Prepared.open(part.prepared).read(part.index)
+    return replace(shard, frame=shard.frame.filter(pl.col("sku_id").is_in(part.only))) if part.only else shard
 
 
 def write(part: Part, shard: Shard, forecast: Forecast, skipped: pl.DataFrame) -> PartRecord:
-    """Write the part's tables aside, check that no SKU is lost or doubled, and move them into place."""
+    """Check that no SKU is lost or doubled, and store the part's tables."""
     frames = {
         "curve": forecast.curve,
         "events": forecast.events,
@@ -56,6 +60,25 @@ def write(part: Part, shard: Shard, forecast: Forecast, skipped: pl.DataFrame) -
     answered = pl.concat([forecast.stage["sku_id"], skipped["sku_id"]])
     if sorted(answered.to_list()) != sorted(shard.sku_id):
         raise ModelError(f"{part.shard}: {len(shard)} SKUs went in, {answered.n_unique()} came out in {len(answered)} rows")
+    return store(part, frames, len(shard), len(skipped))
+
+
+def carry(part: Part) -> PartRecord | None:
+    """The part out of the run that it is to be carried over from; None where a file there is no longer what it was.
+
+    Only the run's name in the files' metadata changes: they are, byte for byte, those that the model would make again.
+    """
+    if part.carried is None:
+        return None
+    root, record = part.carried
+    if not Run(root).intact(record):
+        return None
+    frames = {name: pl.read_parquet(Run(root).file(name, record.part)) for name in tables.FORECAST}
+    return store(part, frames, record.skus, record.skipped)
+
+
+def store(part: Part, frames: dict[str, pl.DataFrame], skus: int, skipped: int) -> PartRecord:
+    """Write the part's tables aside, and move them into place."""
     run = Run(part.run)
     aside = run.aside()
     metadata = {"model": part.model_digest, "origin": part.origin.isoformat(), "run": part.run.name}
@@ -68,9 +91,9 @@ def write(part: Part, shard: Shard, forecast: Forecast, skipped: pl.DataFrame) -
         record = PartRecord(
             part=part.name,
             shard=part.shard,
-            input=part.digest,
-            skus=len(shard),
-            skipped=len(skipped),
+            input=part.input,
+            skus=skus,
+            skipped=skipped,
             files=files,
         )
         run.commit(record, aside)

@@ -17,7 +17,7 @@ from ray._private import services
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus
 
-from plcp.base import Config, ModelError
+from plcp.base import Config, ConfigError, ModelError
 from plcp.data.shards import Shard
 from plcp.forecast import parts
 from plcp.forecast.forecaster import Forecast, Forecaster
@@ -50,6 +50,8 @@ class Catalog:
         """Answers as soon as there is a replica."""
 
     async def score(self, part: Part) -> PartRecord:
+        if carried := await asyncio.to_thread(parts.carry, part):
+            return carried
         shard = await asyncio.to_thread(parts.read, part)
         forecast, skipped = await asyncio.get_running_loop().run_in_executor(self._forward, self._forecast, part, shard)
         return await asyncio.to_thread(parts.write, part, shard, forecast, skipped)
@@ -62,11 +64,20 @@ class Catalog:
         key = (part.model, part.model_digest, part.forecaster)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # the old model's memory first
+            check_device(part.forecaster.device)
             forecaster = Forecaster.load(part.model, part.forecaster)
             if forecaster.digest != part.model_digest:
                 raise ModelError(f"{part.model}: the model was replaced during the run (digest {forecaster.digest}); run the command again")
             self._loaded = (key, forecaster)
         return self._loaded[1]
+
+
+def check_device(device: str) -> None:
+    """Raises ConfigError where this process sees no such device."""
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"forecaster.device={device}: the replica sees no GPU; have it reserve one (replica.gpus=1), or use the CPU (device=cpu)"
+        )
 
 
 def catalog_deployment(config: ReplicaConfig, beside: float = 0) -> serve.Deployment:

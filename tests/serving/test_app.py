@@ -4,6 +4,8 @@ import logging
 import shutil
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,7 +51,8 @@ def application(shop: Shop, **options: object) -> Application:
 def url(shop: Shop, cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     token_file = tmp_path_factory.mktemp("token") / "token"
     token_file.write_text(TOKEN)
-    with serving(application(shop, port=free_port(), token_file=token_file, max_queued=4, batch_rows=8, threads=1)) as url:
+    quick = {"threads": 2, "idle_s": 1}
+    with serving(application(shop, port=free_port(), token_file=token_file, max_queued=4, batch_rows=8, threads=1, catalog=quick)) as url:
         yield url
 
 
@@ -79,6 +82,34 @@ def test_the_catalog_deployment_of_the_same_application_scores_a_catalog(url: st
     }
     assert list(serve.status().applications) == [APP], "the run used the application that was there"
     assert httpx.get(f"{url}/readyz").status_code == 200
+
+
+def test_replicas_of_the_catalog_come_for_a_run_and_go_while_online_stays(url: str, shop: Shop, tmp_path: Path) -> None:
+    """The first run of this module has shown 0 → n; `idle_s` lets them go."""
+    until_there_are(0, "Catalog")
+    most, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            most[0] = max(most[0], replicas_of("Catalog"))
+            assert replicas_of("Online") == 1
+
+    with ThreadPoolExecutor(1) as pool:
+        watched = pool.submit(watch)
+        score(shop.model, shop.prepared, tmp_path, CatalogConfig.model_validate({"backoff_s": 0.1}))
+        over.set()
+        watched.result()
+    assert most[0] >= 1
+    until_there_are(0, "Catalog")
+    assert replicas_of("Online") == 1
+    assert httpx.get(f"{url}/readyz").status_code == 200
+
+
+def until_there_are(count: int, deployment: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while replicas_of(deployment) != count:
+        assert time.monotonic() < end, f"{replicas_of(deployment)} replicas of {deployment} after {seconds:g} s"
+        time.sleep(0.1)
 
 
 def replicas_of(deployment: str) -> int:

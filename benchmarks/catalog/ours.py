@@ -18,7 +18,7 @@ from plcp.local_ray import start_local
 @contextmanager
 def cluster(cores: int) -> Iterator[None]:
     """A Ray of this machine alone, whose workers are as important as this process: Ray's default would let any other go first."""
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ |= {"RAY_worker_niceness": "0"}
     start_local(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield

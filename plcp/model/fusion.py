@@ -21,12 +21,13 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, tokens, width) → the same."""
+    def forward(self, tokens: Tensor, asking: int | None = None) -> Tensor:
+        """(batch, tokens, width) → the same, or the first `asking` tokens alone, which still look at all."""
         batch, count, width = tokens.shape
         qkv = self.qkv(self.norm_attention(tokens)).view(batch, count, 3, self.heads, width // self.heads)
-        mixed = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4).unbind(0))
-        tokens = tokens + self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, count, width)))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(query[:, :, :asking], key, value)
+        tokens = tokens[:, :asking] + self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
         return tokens + self.dropout(self.down(F.gelu(self.up(self.norm_forward(tokens)))))
 
 
@@ -96,6 +97,6 @@ class Fusion(nn.Module):
         """modalities: (batch, width) each; patches (batch, patches, width) → (batch, width)."""
         cls = self.cls.expand(patches.shape[0], -1)
         tokens = torch.cat([torch.stack([cls, *modalities], 1), patches], 1)
-        for block in self.blocks:
-            tokens = block(tokens)
+        for depth, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens, asking=1 if depth == len(self.blocks) else None)  # of the last one's answers only one is read
         return self.norm(tokens[:, 0])

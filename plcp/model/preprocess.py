@@ -136,6 +136,7 @@ def _load_tokenizer(source: str) -> PreTrainedTokenizerBase:
         raise ModelError(f"{source}: no usable tokenizer: {error}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
     return tokenizer
 
 

@@ -130,11 +130,12 @@ class TowerEncoder:
         """Batches of TOKENS, texts of one length together: each is padded by its own number of tokens, whatever shares its batch."""
         for first in range(0, len(texts), TOKENISED):
             batch = self.preprocessor.preprocess(texts[first : first + TOKENISED], [])
-            tokens, mask = (functional.pad(batch[name], (0, -batch[name].shape[1] % PADDED)) for name in ("tokens", "token_mask"))
-            width = (-(-mask.sum(1) // PADDED) * PADDED).numpy()
+            tokens, mask = batch["tokens"], batch["token_mask"]
+            width = (-(-mask.sum(1) // PADDED) * PADDED).clamp(max=self.preprocessor.max_tokens).numpy()
+            tokens, mask = (functional.pad(each, (0, max(0, int(width.max()) - each.shape[1]))) for each in (tokens, mask))
             for length in np.unique(width).tolist():
-                of_length = np.flatnonzero(width == length)
-                for rows in np.array_split(of_length, -(-len(of_length) * length // TOKENS)):
+                of_length, size = np.flatnonzero(width == length), max(1, TOKENS // length)
+                for rows in np.split(of_length, range(size, len(of_length), size)):
                     yield first + rows, partial(self._text, tower, tokens[rows, :length], mask[rows, :length])
 
     def _text(self, tower: Tower, tokens: Tensor, mask: Tensor) -> Tensor:

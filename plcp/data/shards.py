@@ -108,9 +108,10 @@ class Shard:
     @cached_property
     def latest_reviews(self) -> np.ndarray:
         """Each review and the one before it, the newer one first, both cut to REVIEW_CHARS; an empty one at the end. (reviews + 1,)."""
-        text = pl.format(". {}", pl.col("text").str.head(REVIEW_CHARS))
+        text = pl.concat_str(pl.lit(". "), pl.col("text").str.head(REVIEW_CHARS))
         rows = self.review_texts.values.select(text.alias("text"), row=pl.Series(self.review_texts.row))
-        found = rows.select(pl.concat_str("text", pl.col("text").shift(1).over("row"), ignore_nulls=True)).to_series()
+        before = pl.when(pl.col("row") == pl.col("row").shift(1)).then(pl.col("text").shift(1))  # rows ascend
+        found = rows.select(pl.concat_str("text", before, ignore_nulls=True)).to_series()
         return strings(found.extend_constant("", 1))
 
     @cached_property

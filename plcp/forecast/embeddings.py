@@ -7,7 +7,7 @@ cache or not: so a full cache, an empty one and none give the same forecast.
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,8 +24,12 @@ from plcp.model.model import Encoder
 from plcp.model.preprocess import Preprocessor
 from plcp.model.towers import Tower, Towers
 
-BATCH = 256  # items through a tower at once
+Run = Callable[..., Iterable[Any]]  # `map`, or an executor's
+Job = tuple[np.ndarray, Callable[[], Tensor]]  # places of some items, and what gives their vectors
+TOKENS = 4096  # through a tower at once, padding included: activations that a processor's cache still holds
+PIXELS = 1 << 20  # as many tokens, in patches of 16 × 16
 PADDED = 8  # tokens that a text's own number of them is rounded up to
+TOKENISED = 4096  # texts at once: the first are under way while the others are still read
 ABANDONED_S = 3600  # after which nobody is writing a file any longer
 KEYS = 1 << 16  # of the texts met last are kept: cases of one product come again and again
 KEY_BYTES = 16  # of a SHA-256: no two of 10^12 items collide
@@ -125,9 +129,9 @@ class TowerCache:
 class TowerEncoder:
     """Texts and photos → vectors, through a model's towers."""
 
-    def __init__(self, model: Encoder | Towers, preprocessor: Preprocessor, folder: Path | None = None) -> None:
-        """`folder` holds the cache, for all models; None: nothing is kept."""
-        self.model, self.preprocessor = model, preprocessor
+    def __init__(self, model: Encoder | Towers, preprocessor: Preprocessor, folder: Path | None = None, run: Run = map) -> None:
+        """`folder` holds the cache, for all models; None: nothing is kept. `run` applies a function to each batch, as `map` does."""
+        self.model, self.preprocessor, self.run = model, preprocessor, run
         self.caches: dict[str, TowerCache] = {}
         for name, tower in (("text", model.text), ("image", model.image)):
             if tower is not None and folder is not None:
@@ -140,31 +144,40 @@ class TowerEncoder:
     def image(self, images: Sequence[bytes], owners: Sequence[str] | None = None) -> Tensor | None:
         """As `text`, of encoded photos. Raises DataError naming (by `owners`) a photo that is none."""
         names = dict(zip(images, owners, strict=True)) if owners else {}
+        return self._encode("image", self.model.image, images, partial(self._images, names))
 
-        def forward(tower: Tower, items: Sequence[bytes]) -> Tensor:
-            asked = [names.get(item, f"image {i}") for i, item in enumerate(items)]
-            return tower(self.preprocessor.preprocess([], items, asked)["pixels"].to(self._device))
+    def _texts(self, tower: Tower, texts: Sequence[str]) -> Iterator[Job]:
+        """Batches of TOKENS, texts of one length together: each is padded by its own number of tokens, whatever shares its batch."""
+        for first in range(0, len(texts), TOKENISED):
+            batch = self.preprocessor.preprocess(texts[first : first + TOKENISED], [])
+            tokens, mask = batch["tokens"], batch["token_mask"]
+            width = (-(-mask.sum(1) // PADDED) * PADDED).clamp(max=self.preprocessor.max_tokens).numpy()
+            tokens, mask = (functional.pad(each, (0, max(0, int(width.max()) - each.shape[1]))) for each in (tokens, mask))
+            for length in np.unique(width).tolist():
+                of_length, size = np.flatnonzero(width == length), max(1, TOKENS // length)
+                for rows in np.split(of_length, range(size, len(of_length), size)):
+                    yield first + rows, partial(self._text, tower, tokens[rows, :length], mask[rows, :length])
 
-        return self._encode("image", self.model.image, images, forward)
+    def _text(self, tower: Tower, tokens: Tensor, mask: Tensor) -> Tensor:
+        return tower(tokens.to(self._device), mask.to(self._device))
 
-    def _texts(self, tower: Tower, items: Sequence[str]) -> Tensor:
-        """Each text padded by its own length, not by the longest one's: sums over more places round otherwise."""
-        batch = self.preprocessor.preprocess(items, [])
-        tokens, mask = batch["tokens"].to(self._device), batch["token_mask"].to(self._device)
-        width = (-(-mask.sum(1) // PADDED) * PADDED).clamp(max=self.preprocessor.max_tokens)
-        tokens, mask = (functional.pad(each, (0, max(0, int(width.max()) - each.shape[1]))) for each in (tokens, mask))
-        parts = [(rows, tower(tokens[rows, :w], mask[rows, :w])) for w in width.unique().tolist() for rows in [width == w]]
-        out = torch.empty(len(items), tower.width, dtype=parts[0][1].dtype, device=self._device)
-        for rows, vectors in parts:
-            out[rows] = vectors
-        return out
+    def _images(self, names: dict[bytes, str], tower: Tower, images: Sequence[bytes]) -> Iterator[Job]:
+        """Batches of PIXELS."""
+        size = max(1, PIXELS // (self.preprocessor.image or {"size": 1})["size"] ** 2)
+        for first in range(0, len(images), size):
+            items = images[first : first + size]
+            asked = [names.get(item, f"image {first + i}") for i, item in enumerate(items)]
+            yield first + np.arange(len(items)), partial(self._image, tower, items, asked)
+
+    def _image(self, tower: Tower, items: Sequence[bytes], names: Sequence[str]) -> Tensor:
+        return tower(self.preprocessor.preprocess([], items, names)["pixels"].to(self._device))
 
     @property
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def _encode(
-        self, kind: str, tower: Tower | None, items: Sequence[Any], forward: Callable[[Tower, Sequence[Any]], Tensor]
+        self, kind: str, tower: Tower | None, items: Sequence[Any], jobs: Callable[[Tower, Sequence[Any]], Iterator[Job]]
     ) -> Tensor | None:
         if tower is None:
             return None
@@ -174,19 +187,26 @@ class TowerEncoder:
         cache = self.caches.get(kind) or TowerCache()
         rows = cache.find(keys)
         if (rows < 0).any():
-            self._make({keys[i]: items[i] for i in np.flatnonzero(rows < 0).tolist()}, cache, partial(forward, tower))
+            missing = sorted(
+                {keys[i]: items[i] for i in np.flatnonzero(rows < 0).tolist()}.items()
+            )  # so that nothing depends on their order
+            cache.put([key for key, _ in missing], self._made(jobs(tower, [item for _, item in missing]), len(missing), tower.width))
             rows = cache.find(keys)
         return torch.from_numpy(cache.take(rows).astype(np.float32)).to(self._device)
 
-    def _make(self, items: dict[bytes, Any], cache: TowerCache, forward: Callable[[Sequence[Any]], Tensor]) -> None:
-        """Vectors of new items. The shortest go first: a batch is padded to its longest; the order and so the result depend on nothing but
-        the items."""
-        missing = sorted(items.items(), key=lambda entry: (len(entry[1]), entry[0]))
-        made = []
-        for start in range(0, len(missing), BATCH):
-            with torch.inference_mode():
-                made.append(forward([item for _, item in missing[start : start + BATCH]]).float().cpu().numpy().astype(np.float16))
-        cache.put([key for key, _ in missing], np.concatenate(made))
+    def _made(self, jobs: Iterator[Job], count: int, width: int) -> np.ndarray:
+        """float16 vectors of `count` items, (count, width)."""
+        vectors = np.empty((count, width), np.float16)
+        for rows, found in self.run(vectors_of, jobs):
+            vectors[rows] = found
+        return vectors
+
+
+def vectors_of(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """A job's places and their float16 vectors."""
+    rows, forward = job
+    with torch.inference_mode():
+        return rows, forward().float().cpu().numpy().astype(np.float16)
 
 
 def tower_digest(tower: Tower, preprocessor: Preprocessor) -> str:

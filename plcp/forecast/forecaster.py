@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from plcp.data.shards import Shard, first_sale
 from plcp.data.spec import Spec
 from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import Artifact
-from plcp.forecast.embeddings import TowerEncoder
+from plcp.forecast.embeddings import Run, TowerEncoder
 from plcp.model.heads import BIN_WEEKS, BINS, event_probability
 from plcp.model.preprocess import open_image
 from plcp.tables import CURVE, EMBEDDING, EVENT_TABLE, EVENT_WEEKS, EVENTS, QUANTILES, SKIPPED, STAGE_TABLE, STAGES, Table
@@ -52,19 +53,30 @@ class Forecast:
     p_new_peak_12w: np.ndarray  # (n,) probability that within 12 weeks the level exceeds every one so far
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What of a shard is forecast: n cases as features.inputs gives them, their SKUs and first weeks; and the others (table SKIPPED)."""
+
+    cases: Arrays
+    sku_id: list[str]
+    starts: list[dt.date]
+    skipped: pl.DataFrame
+
+
 class Forecaster:
     """An artifact, ready to forecast."""
 
-    def __init__(self, artifact: Artifact, config: ForecasterConfig) -> None:
-        self.artifact, self.config = artifact, config
-        self.encoder = TowerEncoder(artifact.model, artifact.preprocessor, config.cache)
+    def __init__(self, artifact: Artifact, config: ForecasterConfig, run: Run = map) -> None:
+        """`run` applies a function to each batch, as `map` does; that of an executor runs batches beside one another."""
+        self.artifact, self.config, self.run = artifact, config, run
+        self.encoder = TowerEncoder(artifact.model, artifact.preprocessor, config.cache, run)
 
     @classmethod
-    def load(cls, folder: Path, config: ForecasterConfig | None = None) -> "Forecaster":
+    def load(cls, folder: Path, config: ForecasterConfig | None = None, run: Run = map) -> "Forecaster":
         """Raises ModelError where the folder is no intact artifact."""
         config = config or ForecasterConfig()
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        return cls(artifact.load(folder, config.device, dtype), config)
+        return cls(artifact.load(folder, config.device, dtype), config, run)
 
     @property
     def digest(self) -> str:
@@ -84,25 +96,34 @@ class Forecaster:
         Products that sold before the origin are forecast from it on, announced ones from their launch. A photo that turns out
         to be broken counts as missing.
         """
+        asked = self.asked(shard, origin)
+        return self.answered(asked, self.outputs(asked.cases, asked.sku_id, broken_photos="missing"), origin), asked.skipped
+
+    def asked(self, shard: Shard, origin: dt.date) -> Asked:
+        """The first third of `forecast_shard`: no model is run."""
         at = shard.timeline.index(origin)
         starts, reason = first_weeks(shard, at)
         rows = np.flatnonzero(reason == "")
         skus = np.array(shard.sku_id, dtype=object)
         cases = inputs(shard, rows, np.full(len(rows), at), starts[rows], self.spec)
         dates = [shard.timeline.date(s) for s in starts[rows]]
-        forecast = self.forecast(cases, list(skus[rows]), origin, dates, broken_photos="missing")
         left = reason != ""
         skipped = pl.DataFrame(
             {"sku_id": list(skus[left]), "origin": [origin] * int(left.sum()), "reason": list(reason[left])}, SKIPPED.schema
         )
-        return forecast, skipped
+        return Asked(cases, list(skus[rows]), dates, skipped)
 
     def forecast(
         self, cases: Arrays, sku_id: Sequence[str], origin: dt.date, starts: Sequence[dt.date], broken_photos: BrokenPhotos = "refused"
     ) -> Forecast:
         """Forecast n cases as features.inputs gives them, from their first weeks on. A photo that cannot be read is refused, by a
         DataError naming its SKU, or counts as missing."""
-        out = self.outputs(cases, sku_id, broken_photos)
+        asked = Asked(cases, list(sku_id), list(starts), SKIPPED.conform(pl.DataFrame(schema=SKIPPED.schema)))
+        return self.answered(asked, self.outputs(cases, sku_id, broken_photos), origin)
+
+    def answered(self, asked: Asked, out: dict[str, np.ndarray], origin: dt.date) -> Forecast:
+        """The last third of `forecast_shard`: calibrated tables from the model's raw outputs of the cases."""
+        cases, sku_id, starts = asked.cases, asked.sku_id, asked.starts
         units = cases["history"][:, :, 0]
         unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
         velocity = calibration.velocity(units)
@@ -130,10 +151,11 @@ class Forecaster:
             image = self.encoder.image(cases["images"], photo_owners(cases, sku_id))
         vectors = {"text": self.encoder.text(cases["texts"]), "image": image}
         count, size = len(sku_id), self.config.batch_size
-        parts = [self._batch(cases, slice(first, first + size), vectors) for first in range(0, max(count, 1), size)]
+        rows = [slice(first, first + size) for first in range(0, max(count, 1), size)]
+        parts = list(self.run(partial(self._batch, cases, vectors), rows))
         return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
-    def _batch(self, cases: Arrays, rows: slice, vectors: dict[str, Tensor | None]) -> dict[str, np.ndarray]:
+    def _batch(self, cases: Arrays, vectors: dict[str, Tensor | None], rows: slice) -> dict[str, np.ndarray]:
         device = torch.device(self.config.device)
         batch = {name: torch.from_numpy(cases[name][rows]).to(device) for name in CASE_INPUTS if name in cases}
         for name, table in vectors.items():
@@ -234,5 +256,6 @@ def embedding_table(sku_id: Sequence[str], vectors: np.ndarray) -> pl.DataFrame:
 
 
 def _table(table: Table, columns: dict[str, Any], origin: dt.date) -> pl.DataFrame:
+    """Numbers as exact as the model computes them: the digits that float64 adds to float32 say nothing and take half of a file."""
     frame = pl.DataFrame(columns, schema_overrides={"sku_id": pl.String}).with_columns(origin=pl.lit(origin))
-    return table.conform(frame)
+    return table.conform(frame.with_columns(pl.col(pl.Float64).cast(pl.Float32)))

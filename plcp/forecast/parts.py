@@ -3,13 +3,14 @@
 import datetime as dt
 import shutil
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
 from plcp import tables
 from plcp.base import DataError, ModelError
-from plcp.data.prepared import Prepared
+from plcp.data.prepared import MANIFEST, Prepared
 from plcp.data.shards import Shard
 from plcp.forecast.forecaster import Forecast, ForecasterConfig
 from plcp.forecast.runs import FileRecord, PartRecord, Run, checksum
@@ -44,8 +45,14 @@ def read(part: Part) -> Shard:
     path = part.prepared / "shards" / part.shard
     if not path.exists() or checksum(path) != part.digest:
         raise DataError(f"{path}: missing, or changed since it was prepared; run `plcp prepare` again")
-    shard = Prepared.open(part.prepared).read(part.index)
+    shard = opened(part.prepared, (part.prepared / MANIFEST).stat().st_mtime_ns).read(part.index)
     return replace(shard, frame=shard.frame.filter(pl.col("sku_id").is_in(part.only))) if part.only else shard
+
+
+@lru_cache(1)
+def opened(prepared: Path, changed: int) -> Prepared:
+    """PREPARED as it was at the time it `changed`; what is known of the shop as a whole is read once for all parts."""
+    return Prepared.open(prepared)
 
 
 def write(part: Part, shard: Shard, forecast: Forecast, skipped: pl.DataFrame) -> PartRecord:

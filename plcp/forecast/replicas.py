@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from threading import Lock
 from typing import Any
 
-import polars as pl
+import numpy as np
 import ray
 import torch
 from pydantic import Field
@@ -20,13 +22,14 @@ from ray.serve.schema import ApplicationStatus
 from plcp.base import Config, ConfigError, ModelError
 from plcp.data.shards import Shard
 from plcp.forecast import parts
-from plcp.forecast.forecaster import Forecast, Forecaster
+from plcp.forecast.forecaster import Asked, Forecaster
 from plcp.forecast.parts import Part
 from plcp.forecast.runs import PartRecord
 from plcp.local_ray import start_local
 
 APP = "plcp"  # the application of Online and Catalog
-ONGOING = 2  # parts a replica holds at once: one is read or written while the other runs forward
+ONGOING = 4  # parts a replica holds at once: two run forward, so that no core waits for a part's last batch; others are read and written
+FORWARD = 2
 
 
 class ReplicaConfig(Config):
@@ -43,7 +46,8 @@ class Catalog:
     """Makes parts. Holds the model of the run at hand, loaded with its first part."""
 
     def __init__(self) -> None:
-        self._forward = ThreadPoolExecutor(1)  # one part at a time runs forward, on all of the replica's threads
+        self._forward = ThreadPoolExecutor(FORWARD)
+        self._loading = Lock()
         self._loaded: tuple[object, Forecaster] | None = None
 
     async def ready(self) -> None:
@@ -52,24 +56,40 @@ class Catalog:
     async def score(self, part: Part) -> PartRecord:
         if carried := await asyncio.to_thread(parts.carry, part):
             return carried
-        shard = await asyncio.to_thread(parts.read, part)
-        forecast, skipped = await asyncio.get_running_loop().run_in_executor(self._forward, self._forecast, part, shard)
-        return await asyncio.to_thread(parts.write, part, shard, forecast, skipped)
+        forecaster = await asyncio.to_thread(self._forecaster, part)
+        shard, asked = await asyncio.to_thread(self._read, part, forecaster)
+        outputs = partial(forecaster.outputs, asked.cases, asked.sku_id, broken_photos="missing")
+        out = await asyncio.get_running_loop().run_in_executor(self._forward, outputs)
+        return await asyncio.to_thread(self._write, part, forecaster, shard, asked, out)
 
-    def _forecast(self, part: Part, shard: Shard) -> tuple[Forecast, pl.DataFrame]:
-        torch.set_num_threads(part.threads)
-        return self._forecaster(part).forecast_shard(shard, part.origin)
+    @staticmethod
+    def _read(part: Part, forecaster: Forecaster) -> tuple[Shard, Asked]:
+        shard = parts.read(part)
+        return shard, forecaster.asked(shard, part.origin)
+
+    @staticmethod
+    def _write(part: Part, forecaster: Forecaster, shard: Shard, asked: Asked, out: dict[str, np.ndarray]) -> PartRecord:
+        return parts.write(part, shard, forecaster.answered(asked, out, part.origin), asked.skipped)
 
     def _forecaster(self, part: Part) -> Forecaster:
-        key = (part.model, part.model_digest, part.forecaster)
-        if self._loaded is None or self._loaded[0] != key:
-            self._loaded = None  # the old model's memory first
-            check_device(part.forecaster.device)
-            forecaster = Forecaster.load(part.model, part.forecaster)
-            if forecaster.digest != part.model_digest:
-                raise ModelError(f"{part.model}: the model was replaced during the run (digest {forecaster.digest}); run the command again")
-            self._loaded = (key, forecaster)
-        return self._loaded[1]
+        key = (part.model, part.model_digest, part.forecaster, part.threads)
+        with self._loading:
+            if self._loaded is None or self._loaded[0] != key:
+                self._loaded = None  # the old model's memory first
+                check_device(part.forecaster.device)
+                forecaster = Forecaster.load(part.model, part.forecaster, cores(part.threads).map)
+                if forecaster.digest != part.model_digest:
+                    raise ModelError(
+                        f"{part.model}: the model was replaced during the run (digest {forecaster.digest}); run the command again"
+                    )
+                self._loaded = (key, forecaster)
+            return self._loaded[1]
+
+
+def cores(count: int) -> ThreadPoolExecutor:
+    """Threads that each compute on one core: several batches at a time keep cores busier than several cores on one batch, where each
+    small operation waits for the slowest; and the bytes do not depend on how many there are."""
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def check_device(device: str) -> None:

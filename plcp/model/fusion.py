@@ -24,12 +24,13 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, tokens, width) → the same."""
+    def forward(self, tokens: Tensor, asking: int | None = None) -> Tensor:
+        """(batch, tokens, width) → the same, or the first `asking` tokens alone, which still look at all."""
         batch, count, width = tokens.shape
         qkv = self.qkv(self.norm_attention(tokens)).view(batch, count, 3, self.heads, width // self.heads)
-        mixed = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4).unbind(0))
-        tokens = tokens + self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, count, width)))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(query[:, :, :asking], key, value)
+        tokens = tokens[:, :asking] + self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
         return tokens + self.dropout(self.down(F.gelu(self.up(self.norm_forward(tokens)))))
 
 
@@ -102,18 +103,20 @@ class Fusion(nn.Module):
 
     def forward(self, modalities: list[Tensor], patches: Tensor) -> Tensor:
         """modalities: (batch, width) each; patches (batch, patches, width) → (batch, width)."""
-        return self.norm(self._mixed(modalities, patches)[:, 0])
+        return self.norm(self._mixed(modalities, patches, asking=1)[:, 0])
 
     def patches(self, modalities: list[Tensor], patches: Tensor) -> Tensor:
         """What the patches have become in the light of everything else, (batch, patches, width)."""
         return self.norm(self._mixed(modalities, patches)[:, -patches.shape[1] :])
 
-    def _mixed(self, modalities: list[Tensor], patches: Tensor) -> Tensor:
+    def _mixed(self, modalities: list[Tensor], patches: Tensor, asking: int | None = None) -> Tensor:
+        """All tokens, or the first `asking` alone: of the last block's answers no others are computed then."""
         cls = self.cls.expand(patches.shape[0], -1)
         tokens = torch.cat([torch.stack([cls, *modalities], 1), patches], 1)
-        for block in self.blocks:
+        for depth, block in enumerate(self.blocks, start=1):
+            asked = asking if depth == len(self.blocks) else None
             if self.recompute is not None and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, **self.recompute)
+                tokens = checkpoint(block, tokens, asked, **self.recompute)
             else:
-                tokens = block(tokens)
+                tokens = block(tokens, asked)
         return tokens

@@ -16,8 +16,8 @@ MAY_DIFFER = ("preset", "dropout", "life_dropout", "modality_dropout", "history_
 def start_of(run: Path, data: Prepared, config: Options) -> Start:
     """The weights of a finished pretraining `run`, or of an artifact, for a fine-tuning on `data` with options that were `fitted` to it.
 
-    Raises ModelError where an artifact is damaged, or the run is none or unfinished, ConfigError where its model has other shapes or reads other inputs, and where it
-    saw weeks that are to validate the fine-tuning: their loss would promise too much.
+    Raises ModelError where an artifact is damaged, or the run is none or unfinished, ConfigError where its model has other shapes or reads
+    other inputs, and where it saw weeks that are to validate the fine-tuning: their loss would promise too much.
     """
     if (run / artifact.CHECKSUMS).exists():
         artifact.verify(run)

@@ -60,7 +60,7 @@ class Machine:
         options = [f"--port={self.port}", f"--ray-client-server-port={free_port()}", f"--temp-dir={self.folder / secrets.token_hex(3)}"]
         options += ["--node-ip-address=127.0.0.1", "--num-cpus=4", "--include-dashboard=false"]
         environment = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
-        command = [BIN / "ray", "start", "--head", "--block", *options]
+        command = [str(BIN / "ray"), "start", "--head", "--block", *options]
         self.head = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         await_port(self.port)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from plcp.base import DataError
-from plcp.forecast.embeddings import TowerCache, TowerEncoder, content_key, tower_digest
+from plcp.forecast.embeddings import TOKENS, TowerCache, TowerEncoder, content_key, tower_digest
 from plcp.model.model import LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
 from tests.conftest import photo
@@ -57,6 +57,21 @@ def test_the_order_of_items_and_their_company_do_not_matter(parts: tuple[LifeCyc
     for row, single in zip(together, alone, strict=True):
         assert single is not None
         assert torch.allclose(row, single[0], atol=2e-3)
+
+
+def test_texts_are_batched_by_their_tokens_and_each_goes_through_once(parts: tuple[LifeCycleModel, Preprocessor]) -> None:
+    model, preprocessor = parts
+    assert model.text is not None
+    shapes: list[tuple[int, int]] = []
+    hook = model.text.register_forward_hook(lambda _, inputs, __: shapes.append(tuple(inputs[0].shape)))
+    texts = [f"{'long ' * (i % 30)}{i}" for i in range(700)]
+    try:
+        TowerEncoder(model, preprocessor).text(texts)
+    finally:
+        hook.remove()
+    assert sum(count for count, _ in shapes) == 700
+    assert all(count * length <= TOKENS for count, length in shapes)
+    assert len({length for _, length in shapes}) > 1
 
 
 def test_two_writers_leave_a_cache_that_both_can_read(tmp_path: Path) -> None:

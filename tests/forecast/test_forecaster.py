@@ -13,6 +13,7 @@ from plcp.data.features import Arrays, inputs
 from plcp.data.prepared import Prepared, announced, prepare
 from plcp.data.shards import Shard
 from plcp.forecast.forecaster import Forecast, Forecaster, ForecasterConfig, event_table
+from plcp.forecast.replicas import cores
 from plcp.model.heads import BINS, LEVEL_FLOOR
 from plcp.model.history import LEVEL_WEEKS
 from plcp.tables import CURVE, EVENT_TABLE, QUANTILES, STAGE_TABLE, STAGES
@@ -118,6 +119,15 @@ def test_the_same_call_gives_the_same_numbers_to_the_bit(trained_like: Forecaste
     one, other = (trained_like.forecast_shard(prepared.read(0), prepared.origin)[0] for _ in range(2))
     assert all(getattr(one, name).equals(getattr(other, name)) for name in TABLES)
     assert np.array_equal(one.p_new_peak_12w, other.p_new_peak_12w)
+
+
+def test_batches_beside_one_another_give_the_same_numbers_to_the_bit(trained_like: Forecaster, prepared: Prepared) -> None:
+    expected = []
+    for count in (1, 3):
+        forecaster = Forecaster(trained_like.artifact, ForecasterConfig(batch_size=5), cores(count).map)
+        expected.append(forecaster.forecast_shard(prepared.read(0), prepared.origin)[0])
+    one, other = expected
+    assert all(getattr(one, name).equals(getattr(other, name)) for name in TABLES)
 
 
 def test_a_planned_launch_is_forecast_from_its_first_week_as_new(forecaster: Forecaster, prepared: Prepared) -> None:

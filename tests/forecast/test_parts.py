@@ -157,3 +157,10 @@ def test_a_finished_run_needs_no_cluster_to_be_published_again(shop: Made, tmp_p
 def test_a_damaged_model_is_refused_before_anything_starts(shop: Made, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no checksums\.json"):
         score(tmp_path, shop.prepared, tmp_path / "scores")
+
+
+def test_vectors_of_a_part_of_a_table_are_written_as_they_are(tmp_path: Path) -> None:
+    vectors = pl.Series("vector", [[0.5, -1.25], [2.0, 3.0], [0.0, 8.0]], dtype=pl.List(pl.Float32))
+    frame = pl.DataFrame({"sku_id": ["a", "b", "c"], "vector": vectors})
+    tables.write(tables.EMBEDDING, frame.slice(1), tmp_path / "x.parquet", {})
+    assert pl.read_parquet(tmp_path / "x.parquet")["vector"].to_list() == [[2.0, 3.0], [0.0, 8.0]]

@@ -10,8 +10,9 @@ from plcp import tables
 from plcp.base import DataError
 from plcp.data.contract import Dataset
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
+from plcp.data.shards import Shard
 from plcp.forecast.catalog import CatalogConfig, complete, score
-from plcp.forecast.parts import Part
+from plcp.forecast.parts import Part, read
 from plcp.forecast.planning import carried_over, plan
 from plcp.forecast.replicas import Catalog
 from plcp.forecast.runs import Run, published
@@ -49,9 +50,13 @@ def test_carried_over_or_not_a_run_has_the_same_bytes(shop: Made, tmp_path: Path
     score_here(shop.model, shop.prepared, scores)
     parts = changed_parts(shop.model, second, scores)
     assert [part.carried is None for part in parts].count(True) == 1, "one shard of three holds the product"
-    catalog, forecast = Catalog(), []
-    own = Catalog._forecast
-    monkeypatch.setattr(Catalog, "_forecast", lambda self, part, shard: forecast.append(part.name) or own(self, part, shard))
+    catalog, forecast, own = Catalog(), [], read
+
+    def noted(part: Part) -> Shard:
+        forecast.append(part.name)
+        return own(part)
+
+    monkeypatch.setattr("plcp.forecast.parts.read", noted)
     records = [asyncio.run(catalog.score(part)) for part in parts]
     assert forecast == [part.name for part in parts if part.carried is None]
     run = Run(parts[0].run)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from plcp.model.model import Encoder
+from plcp.model.model import Encoder, LifeCycleModel
 
 FORWARD, STEP = 2, 6  # FLOPs per weight and position: forward, and forward with both products of the way back (Kaplan et al. 2020)
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is timed
@@ -30,9 +30,12 @@ class Work:
 
     def __init__(self, model: Encoder) -> None:
         self.weights: Counter[str] = Counter()  # of matrices, by part of the model
+        # a forecast reads one token of the last block, and the weeks ahead share their context: both are done once for a case
+        last = f"fusion.blocks.{len(model.fusion.blocks) - 1}." if isinstance(model, LifeCycleModel) else "none"
         for name, module in model.named_modules():
             if not isinstance(module, nn.Embedding):
-                part = name.split(".")[0] if name != "curve.context" else name  # which the weeks ahead share
+                once = name == "curve.context" or (name.startswith(last) and not name.endswith("qkv"))
+                part = name if once else name.split(".")[0]
                 self.weights[part] += sum(size(p) for p in module.parameters(recurse=False) if is_matrix(p))
         self.frozen = {name for name in ("text", "image") if (tower := getattr(model, name)) is not None and not tower.trainable}
         self.patches, self.horizon = model.history.patches, model.widths.horizon

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from plcp.serving import problems
 from plcp.serving.auth import Guard
 from plcp.serving.problems import ProblemDetails
-from plcp.serving.schemas import ModelAnswer, Ready, ScoreAnswer, ScoreRequest, SkuAnswer, SkuPage
+from plcp.serving.schemas import ModelAnswer, ObserveAnswer, ObserveRequest, Ready, ScoreAnswer, ScoreRequest, SkuAnswer, SkuPage
 from plcp.serving.service import Service
 from plcp.tables import STAGES
 
@@ -52,6 +52,10 @@ def create_api(service: Service, token: str | None) -> FastAPI:
     @api.post("/v1/score", response_model=ScoreAnswer, responses=ERRORS, summary="Forecast products, of the catalog or never seen")
     async def score(request: ScoreRequest) -> Response:
         return Response(await service.score(request), media_type="application/json")
+
+    @api.post("/v1/observe", responses=ERRORS, summary="Tell sales, prices and stock as they happen")
+    async def observe(request: ObserveRequest) -> ObserveAnswer:
+        return await service.observe(request)
 
     @api.get("/v1/sku/{sku_id:path}", response_model=SkuAnswer, responses=ERRORS, summary="A product, its sales, and its forecast")
     async def sku(sku_id: str) -> Response:

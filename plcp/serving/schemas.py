@@ -14,6 +14,7 @@ from plcp.tables import CURVE, DATE, EVENT_TABLE, FLOAT, INT, PRODUCTS, SALES, S
 
 MAX_SKUS = 10_000
 MAX_PRODUCTS = 100
+MAX_OBSERVATIONS = 10_000
 MAX_PHOTOS = 8
 MAX_PIXELS = 16_000_000  # of a photo: a phone's, not a poster's
 MAX_HISTORY = 4_000  # rows of sales a product may bring: ten years of days
@@ -110,6 +111,45 @@ class ScoreRequest(BaseModel):
         if not self.sku_ids and not self.products:
             raise ValueError("name at least one SKU in sku_ids, or give a product in products")
         return self
+
+
+class Observation(row_model("ObservedSale", SALES, ("cancelled_at",))):  # type: ignore[misc]
+    """A sale, a price or a stock as it happened: a row of the table sales. Rows of one week add up."""
+
+    event_id: str = Field(min_length=1, max_length=200, description="names the event: sent again, it does not count again")
+
+
+class ObserveRequest(BaseModel):
+    """What happened since the last weekly run, and how far all of it was told."""
+
+    observations: list[Observation] = Field([], max_length=MAX_OBSERVATIONS)
+    complete_until: dt.date | None = Field(
+        None, description="a Monday: all sales of the shop before it were sent; a product without one sold nothing in those weeks"
+    )
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"observations": [{"event_id": "order-7719-1", "sku_id": "85123A", "date": "2011-12-12", "units": 6, "price": 2.95}]},
+                {"complete_until": "2011-12-19"},
+            ]
+        },
+    )
+
+    @model_validator(mode="after")
+    def tells_something(self) -> "ObserveRequest":
+        if not self.observations and self.complete_until is None:
+            raise ValueError("tell at least one observation, or how far they are complete")
+        return self
+
+
+class ObserveAnswer(BaseModel):
+    """What became of the observations. Whatever is accepted is on disk, and the next score of its SKU sees it."""
+
+    accepted: int
+    duplicates: int = Field(description="of an event_id that was there before; the first one stands")
+    contained: int = Field(description="dated before the last weekly run's origin, whose data speak for those weeks; not kept")
+    origin: dt.date = Field(description="first week forecast of products without newer observations of their own")
 
 
 class Forecast(BaseModel):

@@ -1,39 +1,58 @@
 """What the endpoint does, apart from how it is hosted."""
 
 import asyncio
+import datetime as dt
 import json
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
 import torch
 
 from plcp.base import DataError
+from plcp.data.prepared import Prepared
 from plcp.data.shards import Shard
 from plcp.forecast.forecaster import Forecaster
 from plcp.serving import scorer
+from plcp.serving.live import Live, Piece, first_mean
+from plcp.serving.observations import Told
+from plcp.serving.observing import events_of
 from plcp.serving.problems import invalid
 from plcp.serving.products import broken_photo, shard_of_products
-from plcp.serving.schemas import ModelAnswer, Product, ScoreRequest, SkuPage
+from plcp.serving.schemas import ModelAnswer, ObserveAnswer, ObserveRequest, Product, ScoreRequest, SkuPage
 from plcp.serving.scorer import Answer, answers, forecast_of_run
-from plcp.serving.store import Catalogue, Published, Stock
+from plcp.serving.store import Catalogue, Published, Stock, history
 
 T = TypeVar("T")
+Row = bytes | dict[str, str]  # of an answer: a forecast in JSON, or the reason why there is none
 PROBE = Product(title="a tiny product, to see that the model answers")
 PROBE_S = 5.0  # seconds for which an answered probe stands: anyone may ask for one
+
+
+@dataclass(frozen=True)
+class Present:
+    """The catalog, and how far it was observed since."""
+
+    catalogue: Catalogue
+    told: Told
+    now: Prepared  # weeks and shop as far as the whole shop was told
 
 
 class Service:
     """A forecaster over a catalog, and the last run's forecasts of it."""
 
-    def __init__(self, forecaster: Forecaster, stock: Stock, published: Published | None, batch_rows: int, threads: int):
-        self.forecaster, self.stock, self.published = forecaster, stock, published
+    def __init__(self, forecaster: Forecaster, stock: Stock, published: Published | None, live: Live, batch_rows: int, threads: int):
+        self.forecaster, self.stock, self.published, self.live = forecaster, stock, published, live
         self.batch_rows, self.threads = batch_rows, threads
         self._forward = ThreadPoolExecutor(1)  # one pass at a time, on all threads
         self._lookup = ThreadPoolExecutor(1)  # files are read and rows put together beside the event loop, too
+        self._store = ThreadPoolExecutor(1)  # waits for the disk
+        self.live.wait(self.stock.catalogue())
         self._answers([self._probe()])  # warms up, and fails here if the model cannot answer
         self._checking, self._checked = asyncio.Lock(), time.monotonic()
 
@@ -43,7 +62,7 @@ class Service:
 
     def _answers(self, shards: list[Shard]) -> list[Answer]:
         torch.set_num_threads(self.threads)
-        same = groupby(shards, key=lambda shard: id(shard.shop))  # requests on either side of a replaced catalog share no pass
+        same = groupby(shards, key=lambda shard: (id(shard.shop), shard.timeline))  # others share no pass
         return [answer for _, group in same for answer in answers(self.forecaster, list(group))]
 
     async def answer(self, shard: Shard) -> Answer:
@@ -71,37 +90,74 @@ class Service:
         return await again_if_replaced(lambda: self._score(request))
 
     async def _score(self, request: ScoreRequest) -> bytes:
-        catalogue = await self._beside(self.stock.catalogue)
-        places = await self._beside(catalogue.places, request.sku_ids)
-        own = await self._beside(shard_of_products, request.products, catalogue.prepared) if request.products else None
-        forecasts: list[bytes] = []
-        skipped: list[dict[str, str]] = []
+        present = await self._beside(self._present)
+        places = await self._beside(present.catalogue.places, request.sku_ids)
+        own = await self._beside(shard_of_products, request.products, present.now) if request.products else None
+        rows: list[Row] = []
         # one piece after the other, so that a large request leaves room for small ones between
         for first in range(0, len(places), self.batch_rows):
-            piece = await self._beside(catalogue.shard, places[first : first + self.batch_rows])
-            collect(await self.answer(piece), forecasts, skipped)
+            rows += await self._catalog_rows(present, places[first : first + self.batch_rows])
         for piece in pieces(own, self.batch_rows) if own else ():
-            collect(await self.answer(piece), forecasts, skipped)
-        return scorer.body(self.forecaster.digest, catalogue.prepared.origin.isoformat(), forecasts, skipped)
+            rows += rows_of(await self.answer(piece), piece)
+        forecasts, skipped = [r for r in rows if isinstance(r, bytes)], [r for r in rows if not isinstance(r, bytes)]
+        return scorer.body(self.forecaster.digest, present.now.origin.isoformat(), forecasts, skipped)
+
+    async def _catalog_rows(self, present: "Present", places: np.ndarray) -> list[Row]:
+        """The rows of an answer for products of the catalog, each from the week its observations reach."""
+        found: dict[int, Row] = {}
+        for piece in await self._beside(self._pieces, present, places):
+            rows, shard = rows_of(await self.answer(piece.shard), piece.shard), piece.shard
+            if piece.running:
+                expected = [first_mean(row if isinstance(row, bytes) else None, piece.running.week) for row in rows]
+                shard = await self._beside(piece.running.whole, shard, expected)
+                rows = rows_of(await self.answer(shard), shard)
+            found |= dict(zip(piece.order.tolist(), rows, strict=True))
+        return [found[i] for i in range(len(places))]
+
+    def _pieces(self, present: "Present", places: np.ndarray) -> list[Piece]:
+        return list(self.live.pieces(present.catalogue, places, present.now, present.told))
+
+    def _present(self) -> "Present":
+        catalogue = self.stock.catalogue()
+        told = self.live.told(catalogue)
+        return Present(catalogue, told, self.live.now(catalogue, told))
+
+    async def observe(self, request: ObserveRequest) -> ObserveAnswer:
+        """Keep what happened. Returns when it is on disk. Raises ProblemError naming an unknown SKU or a wrong field; then none is kept."""
+        return await asyncio.get_running_loop().run_in_executor(self._store, self._observe, request)
+
+    def _observe(self, request: ObserveRequest) -> ObserveAnswer:
+        catalogue = self.stock.catalogue()
+        events = events_of(request, catalogue, dt.datetime.now().astimezone().date())
+        new = events.filter(pl.col("date") >= catalogue.prepared.origin)
+        accepted = self.live.observations.add(new) if len(new) else 0
+        if request.complete_until:
+            self.live.observations.close(request.complete_until)
+        origin = self._present().now.origin
+        return ObserveAnswer(accepted=accepted, duplicates=len(new) - accepted, contained=len(events) - len(new), origin=origin)
 
     async def sku(self, sku_id: str) -> bytes:
         """A SkuAnswer in JSON: the forecast of the last run, or one made now. Raises ProblemError for an unknown SKU."""
         return await again_if_replaced(lambda: self._sku(sku_id))
 
     async def _sku(self, sku_id: str) -> bytes:
-        catalogue = await self._beside(self.stock.catalogue)
-        facts, history = await self._beside(facts_of, catalogue, sku_id)
+        present = await self._beside(self._present)
+        catalogue = present.catalogue
+        facts = await self._beside(catalogue.facts, sku_id)
+        history = await self._beside(self._history, present, sku_id)
         run, rows = await self._beside(self._run_and_rows, sku_id)
         if rows is not None:
             forecast, skipped = forecast_of_run(rows)
         else:
-            places = await self._beside(catalogue.places, [sku_id])
-            answer = await self.answer(await self._beside(catalogue.shard, places))
-            forecast = answer.forecasts[0] if answer.forecasts else None
-            skipped = answer.skipped[0]["reason"] if answer.skipped else None
+            row = (await self._catalog_rows(present, await self._beside(catalogue.places, [sku_id])))[0]
+            forecast, skipped = (row, None) if isinstance(row, bytes) else (None, row["reason"])
         stage = rows["stage"]["stage"][0] if rows and len(rows["stage"]) else None
         head = json.dumps({**facts, "stage": stage, "run": run if rows else None, "skipped": skipped}, ensure_ascii=False)[:-1].encode()
         return b'%s, "history": %s, "forecast": %s}' % (head, history, forecast or b"null")
+
+    def _history(self, present: "Present", sku_id: str) -> bytes:
+        place = int(present.catalogue.places([sku_id])[0])
+        return history(self.live.observed(present.catalogue, place, present.now, present.told)).write_json().encode()
 
     def _run_and_rows(self, sku_id: str) -> tuple[str | None, dict[str, pl.DataFrame] | None]:
         run = self.published.run() if self.published else None
@@ -123,7 +179,7 @@ class Service:
     async def model(self) -> ModelAnswer:
         """What answers here."""
         run = await self._beside(self.published.run) if self.published else None
-        prepared = (await self._beside(self.stock.catalogue)).prepared
+        prepared = (await self._beside(self._present)).now
         return ModelAnswer(
             digest=self.forecaster.digest,
             origin=prepared.origin,
@@ -142,13 +198,10 @@ async def again_if_replaced(attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await attempt()
 
 
-def facts_of(catalogue: Catalogue, sku_id: str) -> tuple[dict[str, Any], bytes]:
-    return catalogue.facts(sku_id), catalogue.history(sku_id).write_json().encode()
-
-
-def collect(answer: Answer, forecasts: list[bytes], skipped: list[dict[str, str]]) -> None:
-    forecasts += answer.forecasts
-    skipped += answer.skipped
+def rows_of(answer: Answer, shard: Shard) -> list[Row]:
+    """A row of the answer for each of the shard: its forecast, or why there is none."""
+    forecasts, skipped = iter(answer.forecasts), list(reversed(answer.skipped))
+    return [skipped.pop() if skipped and skipped[-1]["sku_id"] == sku else next(forecasts) for sku in shard.sku_id]
 
 
 def pieces(shard: Shard, rows: int) -> list[Shard]:

@@ -76,11 +76,10 @@ class Catalogue:
             raise ProblemError(404, f"not in the catalog: {', '.join(unknown[:NAMED])}{more}", sku_ids=unknown)
         return place
 
-    def shard(self, places: np.ndarray) -> Shard:
-        """These products as one shard, in their order."""
+    def frame(self, places: np.ndarray) -> pl.DataFrame:
+        """These products' rows as a shard has them, in their order."""
         photos = self._rows_of(places, photos=True)
-        frame = self._rows_of(places, photos=False).hstack(photos).select(self._cache.columns)
-        return Shard(frame, self.prepared.timeline, self.prepared.shop)
+        return self._rows_of(places, photos=False).hstack(photos).select(self._cache.columns)
 
     def _rows_of(self, places: np.ndarray, photos: bool) -> pl.DataFrame:
         rows = self._rows[places]
@@ -100,13 +99,13 @@ class Catalogue:
             found &= pl.col("words").str.contains(word, literal=True)
         return self.products.filter(found).drop("words", "description")
 
-    def history(self, sku_id: str) -> pl.DataFrame:
-        """Columns week, units, price over the observed weeks; units are null where the shop was shut, price where unknown."""
-        frame = self._rows_of(self.places([sku_id]), photos=False)
-        view = shard_view(Shard(frame, self.prepared.timeline, self.prepared.shop), self.prepared.weeks)
-        weeks = [self.prepared.timeline.date(i) for i in range(self.prepared.weeks)]
-        units = np.where(view.closed, np.nan, view.units[0])
-        return pl.DataFrame({"week": weeks, "units": units, "price": view.price[0].astype(np.float64)}).fill_nan(None)
+
+def history(shard: Shard) -> pl.DataFrame:
+    """Columns week, units, price of a shard's first product; units are null where the shop was shut, price where unknown."""
+    view = shard_view(shard, shard.timeline.weeks)
+    weeks = [shard.timeline.date(i) for i in range(shard.timeline.weeks)]
+    units = np.where(view.closed, np.nan, view.units[0])
+    return pl.DataFrame({"week": weeks, "units": units, "price": view.price[0].astype(np.float64)}).fill_nan(None)
 
 
 class Stock:

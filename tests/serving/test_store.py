@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from plcp.data.prepared import Prepared
+from plcp.data.shards import Shard
 from plcp.serving.problems import ProblemError
-from plcp.serving.store import Catalogue, Published, ShardCache
+from plcp.serving.store import Catalogue, Published, ShardCache, history
 from tests.conftest import little_shop
 from tests.serving.conftest import Shop
 
@@ -17,7 +18,7 @@ def catalogue(shop: Shop) -> Catalogue:
 
 def test_rows_of_many_shards_come_in_the_order_asked(catalogue: Catalogue) -> None:
     asked = [f"P{i:03d}" for i in np.random.default_rng(0).integers(0, 24, 50)]
-    assert catalogue.shard(catalogue.places(asked)).sku_id == asked
+    assert catalogue.frame(catalogue.places(asked))["sku_id"].to_list() == asked
 
 
 def test_no_skus_are_none(catalogue: Catalogue) -> None:
@@ -33,7 +34,9 @@ def test_an_unknown_key_before_between_or_after_the_others_is_refused(catalogue:
 def test_the_history_is_what_was_sold_and_not_taken_back(catalogue: Catalogue) -> None:
     sales = little_shop(24)["sales"]
     stood = sales.filter((sales["sku_id"] == "P004") & sales["cancelled_at"].is_null())
-    assert catalogue.history("P004")["units"].sum() == stood["units"].sum()
+    prepared = catalogue.prepared
+    row = Shard(catalogue.frame(catalogue.places(["P004"])), prepared.timeline, prepared.shop)
+    assert history(row)["units"].sum() == stood["units"].sum()
 
 
 def test_the_shards_kept_weigh_no_more_than_allowed(shop: Shop) -> None:

@@ -93,8 +93,8 @@ class Client:
         requests: list[dict[str, Any]] = [{"observations": rows[i : i + MAX_SKUS]} for i in range(0, len(rows), MAX_SKUS)] or [{}]
         requests[-1] |= {"complete_until": complete_until.isoformat()} if complete_until else {}
         answers = [self._ask("POST", "/v1/observe", json=request) for request in requests]
-        counts = (sum(answer[name] for answer in answers) for name in ("accepted", "duplicates", "contained"))
-        return Observed(*counts, origin=date.fromisoformat(answers[-1]["origin"]))
+        accepted, duplicates, contained = (sum(answer[name] for answer in answers) for name in ("accepted", "duplicates", "contained"))
+        return Observed(accepted, duplicates, contained, date.fromisoformat(answers[-1]["origin"]))
 
     def sku(self, sku_id: str) -> dict[str, Any]:
         """A product, its sales so far, and its forecast."""

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from plcp.base import Config, ConfigError, ModelError, PlcpError
 from plcp.data.prepared import Prepared
-from plcp.forecast import artifact, replicas
+from plcp.forecast import artifact, replicas, shelves
 from plcp.forecast.forecaster import ForecasterConfig
 from plcp.forecast.parts import Part
 from plcp.forecast.replicas import ONGOING, ReplicaConfig
@@ -71,6 +71,8 @@ def score(model: Path, prepared: Path, scores: Path, config: CatalogConfig | Non
             finished |= make(run, todo, skus, config)
         manifest = complete(source, [finished[part.name] for part in parts])
         run.complete(manifest)
+        shelves.products(Prepared.open(prepared))  # so that endpoints can read them as soon as they look
+        shelves.forecasts(run)
         publish(scores, source.run_id)
     return ScoreResult(run.root, skus, manifest.skipped, len(parts), kept, time.monotonic() - begin)
 

@@ -22,7 +22,7 @@ from plcp.serving.live import Live
 from plcp.serving.observations import open_observations
 from plcp.serving.scorer import Answer
 from plcp.serving.service import Service
-from plcp.serving.store import Published, Stock
+from plcp.serving.store import Decided, Published, Stock
 
 RETRY_AFTER_S = 1
 
@@ -52,6 +52,7 @@ class Application(ServingConfig):
     model: Path = Field(description="artifact, as `plcp export` writes it")
     prepared: Path = Field(description="prepared data of the catalog")
     scores: Path | None = Field(None, description="SCORES whose last run is shown")
+    decisions: Path | None = Field(None, description="folder that `plcp decide` wrote to; the one SCORES lies in if not given")
 
 
 class Online(Service):
@@ -62,7 +63,8 @@ class Online(Service):
         require_token_beyond_loopback(listens()[0], token)
         forecaster = Forecaster.load(config.model, config.forecaster)
         published = Published(config.scores) if config.scores else None
-        super().__init__(forecaster, Stock(config.prepared), published, live_at(config), config.batch_rows, config.threads)
+        decided = Decided(config.decisions or config.scores.parent) if config.scores else None
+        super().__init__(forecaster, Stock(config.prepared), published, decided, live_at(config), config.batch_rows, config.threads)
         self._token = token
         self._share.set_max_batch_size(config.batch_rows)  # type: ignore[attr-defined]
 

@@ -138,13 +138,12 @@ class Live:
             shard = Shard(extended(rows, sales, own.timeline, timeline), timeline, now.shop)
             yield Piece(order, shard, running(open_week, told, rows, own.timeline, sales) if open_week and is_open else None)
 
-    def observed(self, catalogue: Catalogue, place: int, now: Prepared, told: Told) -> Shard:
-        """One product with all that was observed of it, a week that is not over included."""
-        own, stored = catalogue.prepared, catalogue.frame(np.array([place]))
+    def observed(self, own: Prepared, stored: pl.DataFrame, now: Prepared, told: Told) -> tuple[pl.DataFrame, Timeline]:
+        """A row of a shard with all that was observed of it, a week that is not over included, and its axis."""
         sales = self._sales(stored["sku_id"].to_list(), own.origin) if told.last_day else SALES.conform(pl.DataFrame(schema=SALES.schema))
         until = int(reach(stored["sku_id"], sales, now.timeline)[0])
         timeline = Timeline(now.first_week, until, now.timeline.closed)
-        return Shard(extended(stored, sales, own.timeline, timeline), timeline, now.shop)
+        return extended(stored, sales, own.timeline, timeline), timeline
 
 
 def reach(skus: pl.Series, sales: pl.DataFrame, timeline: Timeline) -> np.ndarray:
@@ -167,7 +166,7 @@ def running(week: dt.date, told: Told, rows: pl.DataFrame, axis: Timeline, sales
     return Running(week, 1 - days / DAYS, rows, axis, own)
 
 
-def first_mean(forecast: bytes | None, week: dt.date) -> float:
-    """Units that a forecast, in JSON, expects of a week; 0 where it does not begin with it."""
-    first = json.loads(forecast)["curve"][0] if forecast else {}
+def first_mean(row: bytes | dict[str, str], week: dt.date) -> float:
+    """Units that a forecast, in JSON, expects of a week; 0 where it does not begin with it, or where there is none."""
+    first = json.loads(row)["curve"][0] if isinstance(row, bytes) else {}
     return float(first["mean"]) if first.get("week") == week.isoformat() else 0.0

@@ -12,7 +12,7 @@ from plcp.serving.api import create_api
 from plcp.serving.live import Live
 from plcp.serving.observations import SqliteObservations
 from plcp.serving.service import Service
-from plcp.serving.store import Published, Stock
+from plcp.serving.store import Decided, Published, Stock
 from tests.forecast.shop import Made, made, score_here
 
 NUMBER = count()  # every service has observations of its own unless it is given some
@@ -36,7 +36,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def service(shop: Shop, scores: Path | None = None, observed: Path | None = None) -> Service:
     published = Published(scores) if scores else None
     live = Live(SqliteObservations(observed or shop.prepared.with_name(f"{next(NUMBER)}.sqlite")), shop.prepared.with_name("observed"))
-    return Service(Forecaster.load(shop.model), Stock(shop.prepared), published, live, batch_rows=5, threads=1)
+    decided = Decided(scores.parent) if scores else None
+    return Service(Forecaster.load(shop.model), Stock(shop.prepared), published, decided, live, batch_rows=5, threads=1)
 
 
 def client_of(service: Service) -> TestClient:

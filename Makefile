@@ -16,7 +16,7 @@ $(MADE): pyproject.toml constraints.txt
 	  echo "PLCP needs Python 3.11 or newer with its venv module; tried: $(PYTHONS). Name one: make env PYTHON=/path/to/python3.11" >&2; exit 1; \
 	fi; \
 	[ -x $(BIN)/python ] || { echo "making .venv with $$($$python --version)"; $$python -m venv .venv; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers,redis]'
 	@touch $@
 
 lint: env
@@ -27,7 +27,11 @@ lint: env
 test: env
 	$(BIN)/python -m pytest
 
+DEBIAN := redis-server
+
 test-system: env
+	@command -v redis-server >/dev/null || { apt-get update && apt-get install --yes $(DEBIAN); } >/dev/null 2>&1 || \
+	  echo "could not install $(DEBIAN) from Debian; tests that need it are left out" >&2
 	$(BIN)/python -m pytest -m system
 
 soak: env

@@ -44,6 +44,16 @@ class Forecasts:
     skipped: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What became of observations: kept, told before, or held by the weekly run already."""
+
+    accepted: int
+    duplicates: int
+    contained: int
+    origin: date
+
+
 class Client:
     """A connection to one endpoint; also a context manager. Requests that find it busy or away are sent again."""
 
@@ -72,6 +82,19 @@ class Client:
         """
         rows = [_plain(product) for product in products]
         return self._score([{"products": rows[i : i + MAX_PRODUCTS]} for i in range(0, len(rows), MAX_PRODUCTS)])
+
+    def observe(self, observations: Sequence[Mapping[str, Any]] = (), complete_until: date | None = None) -> Observed:
+        """Tell sales, prices and stock as they happen: rows of the table sales with an event_id, any number of them.
+
+        `complete_until` is the Monday before which all sales of the shop were told. Sent again, an event does not count again, so that a
+        request whose answer was lost may be. Raises ClientError (404) naming unknown SKUs, (422) naming a wrong field.
+        """
+        rows = [{name: _value(value) for name, value in event.items()} for event in observations]
+        requests: list[dict[str, Any]] = [{"observations": rows[i : i + MAX_SKUS]} for i in range(0, len(rows), MAX_SKUS)] or [{}]
+        requests[-1] |= {"complete_until": complete_until.isoformat()} if complete_until else {}
+        answers = [self._ask("POST", "/v1/observe", json=request) for request in requests]
+        accepted, duplicates, contained = (sum(answer[name] for answer in answers) for name in ("accepted", "duplicates", "contained"))
+        return Observed(accepted, duplicates, contained, date.fromisoformat(answers[-1]["origin"]))
 
     def sku(self, sku_id: str) -> dict[str, Any]:
         """A product, its sales so far, and its forecast."""

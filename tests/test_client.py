@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 
 from plcp import tables
-from plcp.client import Client, ClientError
+from plcp.client import Client, ClientError, Observed
 from plcp.serving.api import create_api
 from plcp.serving.auth import fingerprint
 from tests.conftest import photo
@@ -89,6 +89,14 @@ def test_a_refusal_says_what_is_wrong(client: Client) -> None:
 def test_without_the_token_nothing_is_told(url: str) -> None:
     with Client(url) as client, pytest.raises(ClientError, match="401 A token is needed"):
         client.model()
+
+
+def test_what_is_observed_counts_once(client: Client) -> None:
+    sale = {"event_id": "1", "sku_id": "P001", "date": dt.date(2023, 5, 8), "units": 3, "price": 2.5}
+    assert client.observe([sale, {**sale, "event_id": "2"}]) == Observed(2, 0, 0, dt.date(2023, 5, 8))
+    assert client.observe([sale]) == Observed(0, 1, 0, dt.date(2023, 5, 8))
+    with pytest.raises(ClientError, match=r"422 Invalid request: observations\[0\]\.units"):
+        client.observe([{**sale, "units": -1}])
 
 
 def test_products_are_found_over_all_pages(client: Client) -> None:

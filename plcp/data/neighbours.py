@@ -101,8 +101,10 @@ class Neighbours:
     def mean(self, rows: np.ndarray, listed: np.ndarray, weeks: np.ndarray) -> np.ndarray:
         """exp(mean log1p) - 1 of neighbours' units, (b, w) float32; NaN without any.
 
-        rows (b, k), -1 for one that never sold; listed (b, k), which of them are neighbours; weeks (b, w) indices.
+        rows (b, k), -1 for one that never sold; listed (b, k), which of them are neighbours; weeks (b, w) indices, beyond the last
+        one as in it.
         """
+        weeks = np.minimum(weeks, self.units.shape[1] - 1)
         total = np.zeros(weeks.shape, np.float32)
         for column, known in zip(rows.T, (listed & (rows >= 0)).T, strict=True):
             if not known.any():

@@ -25,10 +25,13 @@ class CategoryPrices:
         return CategoryPrices(np.zeros((POOLS, 0), np.float32))
 
     def of(self, pool: np.ndarray, week: np.ndarray) -> np.ndarray:
-        """Medians of the categories in pools (b,), 0 where there is none, at weeks (b, w) → (b, w); NaN where unknown."""
+        """Medians of the categories in pools (b,), 0 where there is none, at weeks (b, w) → (b, w); NaN where unknown.
+
+        Beyond the last week its medians stand: single products may be observed further than the shop.
+        """
         if not self.median.shape[1]:
             return np.full(week.shape, np.nan, np.float32)
-        return self.median[pool[:, None], week]
+        return self.median[pool[:, None], np.minimum(week, self.median.shape[1] - 1)]
 
 
 class PriceBuilder:

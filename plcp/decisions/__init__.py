@@ -20,6 +20,9 @@ from plcp.decisions.risk import RiskConfig
 from plcp.decisions.rows import ranked
 from plcp.decisions.substitutes import SubstitutesConfig
 from plcp.decisions.supply import SupplyConfig, terms
+from plcp.forecast import snapshot
+
+BY_SKU = "by_sku.arrow"  # the table once more, by SKU, to be read by memory map
 
 
 class DecideConfig(Config):
@@ -41,7 +44,7 @@ def decide(scores_run: Path, dataset: Dataset, out: Path, config: DecideConfig |
     Args:
         scores_run: a run's folder with curve/, events/, stage/ and embedding/.
         dataset: the shop's data; cut here at the run's origin.
-        out: the table is written to out/decisions/part-00000.parquet with the run's metadata.
+        out: the table is written to out/decisions/part-00000.parquet with the run's metadata, and beside it by SKU for the endpoint.
     Returns:
         The table (tables.DECISIONS), ranked over the whole catalog.
     Raises:
@@ -63,6 +66,7 @@ def decide(scores_run: Path, dataset: Dataset, out: Path, config: DecideConfig |
     alternatives = substitutes.substitutes(pl.concat(standings), tables.read(tables.EMBEDDING, scores_run), origin, config.substitutes)
     decisions = ranked([*frames, alternatives])
     tables.write(tables.DECISIONS, decisions, out / "decisions" / "part-00000.parquet", _metadata(scores_run / "curve" / parts[0]))
+    snapshot.write(decisions.sort("sku_id", "kind", "rank", maintain_order=True), out / "decisions" / BY_SKU)
     return decisions
 
 

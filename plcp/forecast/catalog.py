@@ -17,7 +17,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from plcp.base import Config, ConfigError, ModelError, PlcpError
-from plcp.forecast import replicas
+from plcp.data.prepared import Prepared
+from plcp.forecast import replicas, shelves
 from plcp.forecast.forecaster import ForecasterConfig
 from plcp.forecast.parts import Part
 from plcp.forecast.planning import CHANGED, carried_over, plan
@@ -83,6 +84,8 @@ def score(
         manifest = complete(source, [finished[part.name] for part in parts])
         run.complete(manifest)
         if some is None:
+            shelves.products(Prepared.open(prepared))  # so that endpoints can read them as soon as they look
+            shelves.forecasts(run)
             publish(scores, source.run_id)
     return result(run, parts, todo, skus, manifest.skipped, begin)
 

@@ -10,7 +10,22 @@ from fastapi.responses import HTMLResponse
 from plcp.serving import problems
 from plcp.serving.auth import Guard
 from plcp.serving.problems import ProblemDetails
-from plcp.serving.schemas import ModelAnswer, Ready, ScoreAnswer, ScoreRequest, SkuAnswer, SkuPage
+from plcp.serving.reading import RISKS, Sort
+from plcp.serving.schemas import (
+    AlertPage,
+    EmbedAnswer,
+    ModelAnswer,
+    ObserveAnswer,
+    ObserveRequest,
+    Ready,
+    ScenarioAnswer,
+    ScenarioRequest,
+    ScoreAnswer,
+    ScoreRequest,
+    SkuAnswer,
+    SkuPage,
+    SubstitutesAnswer,
+)
 from plcp.serving.service import Service
 from plcp.tables import STAGES
 
@@ -34,6 +49,7 @@ def create_api(service: Service, token: str | None) -> FastAPI:
     )
     api.add_middleware(Guard, token=token, body_limit=MAX_BODY)
     problems.install(api)
+    reader = service.reader
     page = (files("plcp.serving") / "web" / "index.html").read_text()
 
     @api.get("/", include_in_schema=False)
@@ -53,6 +69,22 @@ def create_api(service: Service, token: str | None) -> FastAPI:
     async def score(request: ScoreRequest) -> Response:
         return Response(await service.score(request), media_type="application/json")
 
+    @api.post("/v1/observe", responses=ERRORS, summary="Tell sales, prices and stock as they happen")
+    async def observe(request: ObserveRequest) -> ObserveAnswer:
+        return await service.observe(request)
+
+    @api.post("/v1/scenario", responses=ERRORS, summary="A price and promotion path beside the plan")
+    async def scenario(request: ScenarioRequest) -> ScenarioAnswer:
+        return await service.scenario(request)
+
+    @api.post("/v1/embed", responses=ERRORS, summary="The vectors of products, of the catalog or never seen")
+    async def embed(request: ScoreRequest) -> EmbedAnswer:
+        return await service.embed(request)
+
+    @api.get("/v1/sku/{sku_id:path}/substitutes", responses=ERRORS, summary="What to offer in a product's place")
+    async def substitutes(sku_id: str, limit: Annotated[int, Query(ge=1, le=50)] = 5) -> SubstitutesAnswer:
+        return await service.search(reader.substitutes, sku_id, limit)
+
     @api.get("/v1/sku/{sku_id:path}", response_model=SkuAnswer, responses=ERRORS, summary="A product, its sales, and its forecast")
     async def sku(sku_id: str) -> Response:
         return Response(await service.sku(sku_id), media_type="application/json")
@@ -61,10 +93,20 @@ def create_api(service: Service, token: str | None) -> FastAPI:
     async def skus(
         q: Annotated[str, Query(max_length=200, description="words in the key, title, category or brand")] = "",
         stage: Annotated[Literal[STAGES] | None, Query(description="stage of life by the last run")] = None,  # type: ignore[valid-type]
+        sort: Annotated[Sort, Query(description="what to sort by; products without it come last")] = "sku_id",
+        descending: bool = False,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> SkuPage:
-        return await service.skus(q, stage, limit, offset)
+        return await service.search(reader.skus, q, stage, sort, descending, limit, offset)
+
+    @api.get("/v1/alerts", responses=ERRORS, summary="What is at risk")
+    async def alerts(
+        kind: Annotated[Literal[RISKS] | None, Query(description="one kind of risk; all if not given")] = None,  # type: ignore[valid-type]
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> AlertPage:
+        return await service.search(reader.alerts, kind, limit, offset)
 
     @api.get("/v1/model", responses=ERRORS, summary="The model that answers")
     async def model() -> ModelAnswer:

@@ -18,9 +18,11 @@ from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.forecast.replicas import APP, ReplicaConfig, catalog_deployment, cluster, remove, start_serve
 from plcp.serving.api import create_api
 from plcp.serving.auth import fingerprint, read_token, require_token_beyond_loopback
+from plcp.serving.live import Live
+from plcp.serving.observations import open_observations
 from plcp.serving.scorer import Answer
 from plcp.serving.service import Service
-from plcp.serving.store import Published, Stock
+from plcp.serving.store import Decided, Published, Stock
 
 RETRY_AFTER_S = 1
 
@@ -36,6 +38,9 @@ class ServingConfig(Config):
     cpus: float = Field(1, gt=0, description="CPU cores it reserves")
     gpus: float = Field(0, ge=0, description="GPUs it reserves")
     batch_rows: int = Field(128, ge=1, description="most products in one pass through the model")
+    observations: str | None = Field(
+        None, description="SQLite file, or redis://host:port/number for several machines; PREPARED.observations.sqlite if not given"
+    )
     max_queued: int = Field(256, ge=1, description="requests that may wait; further ones get 503 and Retry-After")
     forecaster: ForecasterConfig = ForecasterConfig()
     catalog: ReplicaConfig = ReplicaConfig()
@@ -47,6 +52,7 @@ class Application(ServingConfig):
     model: Path = Field(description="artifact, as `plcp export` writes it")
     prepared: Path = Field(description="prepared data of the catalog")
     scores: Path | None = Field(None, description="SCORES whose last run is shown")
+    decisions: Path | None = Field(None, description="folder that `plcp decide` wrote to; the one SCORES lies in if not given")
 
 
 class Online(Service):
@@ -57,7 +63,8 @@ class Online(Service):
         require_token_beyond_loopback(listens()[0], token)
         forecaster = Forecaster.load(config.model, config.forecaster)
         published = Published(config.scores) if config.scores else None
-        super().__init__(forecaster, Stock(config.prepared), published, config.batch_rows, config.threads)
+        decided = Decided(config.decisions or config.scores.parent) if config.scores else None
+        super().__init__(forecaster, Stock(config.prepared), published, decided, live_at(config), config.batch_rows, config.threads)
         self._token = token
         self._share.set_max_batch_size(config.batch_rows)  # type: ignore[attr-defined]
 
@@ -74,6 +81,13 @@ class Online(Service):
 
     async def check_health(self) -> None:
         await self.check()
+
+
+def live_at(config: Application) -> Live:
+    """What is observed is kept beside the prepared data, which is replaced as a whole."""
+    beside = config.prepared.resolve()
+    store = config.observations or str(beside.with_name(f"{beside.name}.observations.sqlite"))
+    return Live(open_observations(store), beside.with_name(f".{beside.name}.observed"))
 
 
 def listens() -> tuple[str | None, int]:

@@ -10,15 +10,32 @@ import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 
 from plcp.data import images
-from plcp.tables import CURVE, DATE, EVENT_TABLE, FLOAT, INT, PRODUCTS, SALES, SKIPPED, STAGE_TABLE, STRING, Column, Table
+from plcp.tables import (
+    CURVE,
+    DATE,
+    DECISIONS,
+    EMBEDDING,
+    EVENT_TABLE,
+    FLOAT,
+    INT,
+    PLANS,
+    PRODUCTS,
+    SALES,
+    SKIPPED,
+    STAGE_TABLE,
+    STRING,
+    Column,
+    Table,
+)
 
 MAX_SKUS = 10_000
 MAX_PRODUCTS = 100
+MAX_OBSERVATIONS = 10_000
 MAX_PHOTOS = 8
 MAX_PIXELS = 16_000_000  # of a photo: a phone's, not a poster's
 MAX_HISTORY = 4_000  # rows of sales a product may bring: ten years of days
 MAX_TEXT = 20_000  # characters
-TYPES: dict[pl.DataType, type] = {STRING: str, DATE: dt.date, FLOAT: float, INT: int}
+TYPES: dict[pl.DataType, Any] = {STRING: str, DATE: dt.date, FLOAT: float, INT: int, EMBEDDING["vector"].type: list[float]}
 
 
 def field(column: Column) -> Any:
@@ -75,6 +92,10 @@ CurveWeek = row_model("CurveWeek", CURVE, KEY)
 Event = row_model("Event", EVENT_TABLE, KEY)
 Stage = row_model("Stage", STAGE_TABLE, KEY)
 Skipped = row_model("Skipped", SKIPPED, ())
+Embedding = row_model("Embedding", EMBEDDING, ())
+PlannedWeek = row_model("PlannedWeek", PLANS, ("sku_id",))
+Decision = row_model("Decision", DECISIONS, KEY)
+Alert = row_model("Alert", DECISIONS, ())
 Sale = row_model("Sale", SALES, ("sku_id", "cancelled_at"))
 ProductRow = row_model("ProductRow", PRODUCTS, ("sku_id", "image", "image_path", "attributes", "known_at"))
 
@@ -112,6 +133,45 @@ class ScoreRequest(BaseModel):
         return self
 
 
+class Observation(row_model("ObservedSale", SALES, ("cancelled_at",))):  # type: ignore[misc]
+    """A sale, a price or a stock as it happened: a row of the table sales. Rows of one week add up."""
+
+    event_id: str = Field(min_length=1, max_length=200, description="names the event: sent again, it does not count again")
+
+
+class ObserveRequest(BaseModel):
+    """What happened since the last weekly run, and how far all of it was told."""
+
+    observations: list[Observation] = Field([], max_length=MAX_OBSERVATIONS)
+    complete_until: dt.date | None = Field(
+        None, description="a Monday: all sales of the shop before it were sent; a product without one sold nothing in those weeks"
+    )
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"observations": [{"event_id": "order-7719-1", "sku_id": "85123A", "date": "2011-12-12", "units": 6, "price": 2.95}]},
+                {"complete_until": "2011-12-19"},
+            ]
+        },
+    )
+
+    @model_validator(mode="after")
+    def tells_something(self) -> "ObserveRequest":
+        if not self.observations and self.complete_until is None:
+            raise ValueError("tell at least one observation, or how far they are complete")
+        return self
+
+
+class ObserveAnswer(BaseModel):
+    """What became of the observations. Whatever is accepted is on disk, and the next score of its SKU sees it."""
+
+    accepted: int
+    duplicates: int = Field(description="of an event_id that was there before; the first one stands")
+    contained: int = Field(description="dated before the last weekly run's origin, whose data speak for those weeks; not kept")
+    origin: dt.date = Field(description="first week forecast of products without newer observations of their own")
+
+
 class Forecast(BaseModel):
     """What is expected of one product."""
 
@@ -131,6 +191,63 @@ class ScoreAnswer(BaseModel):
     skipped: list[Skipped]  # type: ignore[valid-type]
 
 
+class EmbedAnswer(BaseModel):
+    """The joint encoder's vector of each product, in the order of the request, sku_ids first."""
+
+    model: str = Field(description="digest of the model")
+    embeddings: list[Embedding]  # type: ignore[valid-type]
+    skipped: list[Skipped]  # type: ignore[valid-type]
+
+
+class ScenarioRequest(BaseModel):
+    """A price and promotion path of one product, of the catalog or whole. Weeks not named stay as planned."""
+
+    sku_id: str | None = Field(None, description="SKU of the catalog")
+    product: Product | None = Field(None, description="or a whole product")
+    path: list[PlannedWeek] = Field(min_length=1, max_length=520, description="what is to be tried")  # type: ignore[valid-type]
+    unit_cost: float | None = Field(None, ge=0, allow_inf_nan=False, description="purchase price per unit; without it there is no margin")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"sku_id": "85123A", "path": [{"week": "2011-12-12", "price": 2.55, "promo": 0.15}], "unit_cost": 1.1},
+            ]
+        },
+    )
+
+    @model_validator(mode="after")
+    def names_one_product(self) -> "ScenarioRequest":
+        if (self.sku_id is None) == (self.product is None):
+            raise ValueError("give sku_id, or product, and not both")
+        if wrong := [row.week for row in self.path if row.week.weekday()]:  # type: ignore[attr-defined]
+            raise ValueError(f"path: {wrong[0]} is a {wrong[0]:%A}; a week is dated by its Monday")
+        if len({row.week for row in self.path}) < len(self.path):  # type: ignore[attr-defined]
+            raise ValueError("path: a week stands in it twice")
+        return self
+
+
+class Outcome(BaseModel):
+    """What is expected of one path over the horizon."""
+
+    curve: list[CurveWeek]  # type: ignore[valid-type]
+    price: list[float | None] = Field(description="of each week; the last known one where none is planned, null where none is known")
+    demand: float = Field(description="expected units")
+    demand_q10: float = Field(description="units not exceeded with probability 0.1")
+    demand_q90: float
+    revenue: float | None = Field(description="expected money; null without a price")
+    margin: float | None = Field(description="revenue less the purchase price of what is asked for; null without unit_cost")
+
+
+class ScenarioAnswer(BaseModel):
+    """The scenario beside the plan."""
+
+    model: str = Field(description="digest of the model")
+    sku_id: str
+    origin: dt.date
+    plan: Outcome
+    scenario: Outcome
+
+
 class SkuSummary(BaseModel):
     """A product of the catalog."""
 
@@ -140,6 +257,8 @@ class SkuSummary(BaseModel):
     brand: str | None
     list_price: float | None
     stage: str | None = Field(description="stage of life by the last run; null without one")
+    units: float | None = Field(description="units expected over the horizon by the last run")
+    ending: float | None = Field(description="probability by the last run that its life ends within 12 weeks")
 
 
 class SkuPage(BaseModel):
@@ -163,6 +282,30 @@ class SkuAnswer(SkuSummary):
     history: list[HistoryWeek]
     forecast: Forecast | None
     skipped: str | None = Field(description="why there is no forecast")
+    decisions: list[Decision] = Field(description="what to do, by the last decisions over that run")  # type: ignore[valid-type]
+
+
+class Substitute(SkuSummary):
+    """A product to offer instead."""
+
+    similarity: float = Field(description="cosine of the two embeddings about the catalog's mean; 1 is the same")
+
+
+class SubstitutesAnswer(BaseModel):
+    """The products nearest to one by embedding, of the same group (first level of the category), lasting and not known to be out of
+    stock; nearest first."""
+
+    run: str
+    sku_id: str
+    substitutes: list[Substitute]
+
+
+class AlertPage(BaseModel):
+    """Risks of the last decisions, the most money at stake first."""
+
+    run: str | None = Field(description="the run they were decided on; null where nothing was decided")
+    total: int
+    alerts: list[Alert]  # type: ignore[valid-type]
 
 
 class ModelAnswer(BaseModel):

@@ -62,13 +62,6 @@ def columns(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.name not in KEY]
 
 
-def forecast_of_run(rows: dict[str, pl.DataFrame]) -> tuple[bytes | None, str | None]:
-    """One SKU's rows of a run as its forecast in JSON, or the reason why there is none."""
-    if len(rows["skipped"]):
-        return None, rows["skipped"]["reason"][0]
-    return json_lines(rows)[0][1], None
-
-
 def body(model: str, origin: str, forecasts: Sequence[bytes], skipped: Sequence[dict[str, str]]) -> bytes:
     """A ScoreAnswer in JSON."""
     head = json.dumps({"model": model, "origin": origin})[:-1].encode()

@@ -1,188 +1,213 @@
-"""What the endpoint looks up: products in PREPARED, forecasts in the last run of SCORES."""
+"""What the endpoint looks up: products in PREPARED, forecasts in the last run of SCORES, by memory map."""
 
 import logging
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import polars as pl
 
 from plcp.base import DataError
+from plcp.data.panel import CHANNELS
 from plcp.data.prepared import Prepared
-from plcp.data.shards import Shard
-from plcp.data.view import shard_view
+from plcp.data.shard_rows import LISTS
+from plcp.data.timeline import Timeline
+from plcp.decisions import BY_SKU
 from plcp.forecast.runs import Run, latest
+from plcp.forecast.shelves import FACTS, forecasts, products
+from plcp.forecast.snapshot import mapped
 from plcp.serving.problems import ProblemError
-from plcp.tables import CURVE, EVENT_TABLE, FORECAST, SKIPPED, STAGE_TABLE
 
-CACHE_BYTES = 1 << 30  # of decoded shards kept
-PHOTOS = "photos"
-LOOKED_UP = ["sku_id", "units", "cancelled", "versions"]  # what `products` is made of
 NAMED = 20  # unknown SKUs that an error spells out
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+LISTED = ("sku_id", "title", "category", "brand", "list_price")
+
+T = TypeVar("T")
+Mark = TypeVar("Mark")
 
 
-class ShardCache:
-    """Columns of shards, the ones read last kept, up to `limit` bytes."""
+class Current(Generic[Mark, T]):
+    """What was made of the newest state of something; its successor is made in the background, and this one used until it is there."""
 
-    def __init__(self, prepared: Prepared, limit: int = CACHE_BYTES):
-        self.prepared, self.limit = prepared, limit
-        self._kept: OrderedDict[tuple[int, bool], pl.DataFrame] = OrderedDict()
-        self.columns = list(pl.read_parquet_schema(prepared.root / "shards" / prepared.shards[0].file))
-        self._others = [name for name in self.columns if name != PHOTOS]
+    def __init__(self, mark: Callable[[], Mark | None], make: Callable[[], T]) -> None:
+        self._mark, self._make = mark, make
+        self._worker = ThreadPoolExecutor(1)
+        self._coming: tuple[Mark, Future[T]] | None = None
+        self._seen = mark()
+        self._value = make() if self._seen is not None else None
 
-    @property
-    def size(self) -> int:
-        """Bytes kept."""
-        return sum(int(frame.estimated_size()) for frame in self._kept.values())
+    def get(self) -> T | None:
+        """None while there never was anything."""
+        mark = self._mark()
+        if self._coming and self._coming[1].done():
+            self._arrive(*self._coming)
+        if mark is not None and mark != self._seen and self._coming is None:
+            self._coming = mark, self._worker.submit(self._make)
+        return self._value
 
-    def read(self, index: int, photos: bool) -> pl.DataFrame:
-        """A shard's photos, which weigh more than all else and are only asked for by forecasts, or all its other columns."""
-        key = (index, photos)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        whole = self.prepared.read(index).frame  # whole, as only that is checked against the manifest
-        for half in (photos, False):
-            self._kept[index, half] = whole.select([PHOTOS] if half else self._others)
-        frame = self._kept[key]
-        while self._kept and self.size > self.limit:
-            self._kept.popitem(last=False)
-        return frame
+    def wait(self) -> T | None:
+        """As `get`, when the newest is there."""
+        self.get()
+        if self._coming:
+            self._coming[1].exception()
+        return self.get()
+
+    def _arrive(self, mark: Mark, coming: Future[T]) -> None:
+        self._coming, self._seen = None, mark  # one that cannot be read is not tried again until it is replaced
+        try:
+            self._value = coming.result()
+        except (DataError, OSError):
+            logging.getLogger(__name__).exception("what was put in place cannot be read; the one before it stays in use")
 
 
 class Catalogue:
     """Products of a PREPARED folder by key: found, searched by words, read with everything known of them."""
 
     def __init__(self, prepared: Prepared):
-        self.prepared = prepared
-        self._cache = ShardCache(prepared)
-        views = [shard_view(prepared.read(i, LOOKED_UP), prepared.weeks).products for i in range(len(prepared.shards))]
-        words = pl.concat_str(["sku_id", "title", "category", "brand"], separator=" ", ignore_nulls=True).str.to_lowercase()
-        products = pl.concat(views).with_row_index("row").with_columns(words=words).sort("sku_id")
-        self._skus = products["sku_id"]
-        self._rows = products["row"].to_numpy().astype(np.int64)  # where each product stands in the sequence of all shards
-        self.products = products.drop("row")
-        self._starts = np.cumsum([0, *(shard.rows for shard in prepared.shards)])
+        self.prepared, self.snapshot = prepared, products(prepared)
+        self.columns = ["sku_id", *(name for name in CHANNELS if name in prepared.channels), *LISTS]  # of a shard
 
     def places(self, sku_ids: Sequence[str]) -> np.ndarray:
-        """Row of each SKU in `products`, (n,). Raises ProblemError (404) naming those that are not in it."""
-        asked = pl.Series("sku_id", sku_ids, dtype=pl.String)
-        place = np.minimum(self._skus.search_sorted(asked).to_numpy(), len(self._skus) - 1)
-        unknown = asked.filter(self._skus.gather(place) != asked).unique(maintain_order=True).to_list()
-        if unknown:
+        """Place of each SKU, (n,). Raises ProblemError (404) naming those that are not in the catalogue."""
+        found = self.snapshot.find(sku_ids)
+        if (found < 0).any():
+            unknown = list(dict.fromkeys(sku for sku, place in zip(sku_ids, found, strict=True) if place < 0))
             more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
             raise ProblemError(404, f"not in the catalog: {', '.join(unknown[:NAMED])}{more}", sku_ids=unknown)
-        return place
+        return found
 
-    def shard(self, places: np.ndarray) -> Shard:
-        """These products as one shard, in their order."""
-        photos = self._rows_of(places, photos=True)
-        frame = self._rows_of(places, photos=False).hstack(photos).select(self._cache.columns)
-        return Shard(frame, self.prepared.timeline, self.prepared.shop)
+    def frame(self, places: np.ndarray) -> pl.DataFrame:
+        """These products' rows as a shard has them, in their order."""
+        return self.snapshot.take(places, self.columns)
 
-    def _rows_of(self, places: np.ndarray, photos: bool) -> pl.DataFrame:
-        rows = self._rows[places]
-        owner = np.searchsorted(self._starts, rows, side="right") - 1
-        order = np.argsort(owner, kind="stable")
-        frames = [self._cache.read(int(i), photos)[rows[order][owner[order] == i] - self._starts[i]] for i in np.unique(owner)]
-        return pl.concat(frames)[np.argsort(order, kind="stable")]
+    def facts(self, place: int) -> dict[str, Any]:
+        """What is known of a product by name: sku_id and FACTS."""
+        return self.snapshot.take(np.array([place]), ["sku_id", *FACTS]).row(0, named=True)
 
-    def facts(self, sku_id: str) -> dict[str, Any]:
-        """What is known of a product by name: its row of `products`. Raises ProblemError (404)."""
-        return self.products[self.places([sku_id])].drop("words").row(0, named=True)
-
-    def search(self, words: str) -> pl.DataFrame:
-        """Products of whose key, title, category and brand every word given is a part."""
+    def search(self, words: str) -> pl.LazyFrame:
+        """LISTED of the products of whose key, title, category and brand every word given is a part."""
         found = pl.lit(True)
         for word in words.lower().split():
             found &= pl.col("words").str.contains(word, literal=True)
-        return self.products.filter(found).drop("words", "description")
-
-    def history(self, sku_id: str) -> pl.DataFrame:
-        """Columns week, units, price over the observed weeks; units are null where the shop was shut, price where unknown."""
-        frame = self._rows_of(self.places([sku_id]), photos=False)
-        view = shard_view(Shard(frame, self.prepared.timeline, self.prepared.shop), self.prepared.weeks)
-        weeks = [self.prepared.timeline.date(i) for i in range(self.prepared.weeks)]
-        units = np.where(view.closed, np.nan, view.units[0])
-        return pl.DataFrame({"week": weeks, "units": units, "price": view.price[0].astype(np.float64)}).fill_nan(None)
+        return self.snapshot.scan().filter(found).select(LISTED)
 
 
 class Stock:
-    """The catalogue of a PREPARED folder; opened anew when the folder is replaced."""
+    """The catalogue of a PREPARED folder; moves on when the folder is replaced."""
 
     def __init__(self, root: Path):
         self.root = Path(root)
-        self._seen = self._mark()
-        self._catalogue = Catalogue(Prepared.open(self.root))
+        self._current = Current(self._mark, lambda: Catalogue(Prepared.open(self.root)))
 
     def catalogue(self) -> Catalogue:
-        """The catalogue of what stands there now, or the last one while its successor is being put in place."""
-        mark = self._mark()
-        if mark is None or mark == self._seen:
-            return self._catalogue
-        try:
-            successor = Catalogue(Prepared.open(self.root))
-        except DataError:
-            logging.getLogger(__name__).exception("the prepared data was replaced by what cannot be read; the old one stays in use")
-        else:
-            if self._mark() == mark:  # or it was replaced once more while it was read
-                self._catalogue, self._seen = successor, mark
-        return self._catalogue
+        """The catalogue of what stands there now, or the last one while its successor is being put in place. Raises DataError."""
+        return self._there(self._current.get())
+
+    def newest(self) -> Catalogue:
+        """The catalogue of what stands there now, as soon as it is made."""
+        return self._there(self._current.wait())
+
+    def _there(self, catalogue: Catalogue | None) -> Catalogue:
+        if catalogue is None:
+            raise DataError(f"{self.root}: no prepared data; run `plcp prepare DATA --out {self.root}`")
+        return catalogue
 
     def _mark(self) -> tuple[int, int, int] | None:
-        """What tells one manifest from another without reading it; None where there is none."""
-        try:
-            status = (self.root / "manifest.json").stat()
-        except OSError:
+        return mark_of(self.root / "manifest.json")
+
+
+def mark_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells one file of a name from the next without reading it; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+class Shelf:
+    """The forecasts of one run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.snapshot = run, forecasts(run)
+
+    @property
+    def name(self) -> str:
+        return self.run.root.name
+
+    def row(self, sku_id: str) -> pl.DataFrame | None:
+        """One product's forecast (see shelves.forecasts); None where the run does not know it."""
+        place = self.snapshot.find([sku_id])
+        if place[0] < 0:
             return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return self.snapshot.take(place, ["sku_id", "origin", "curve", "events", "stage", "reason", "units", "ending"])
+
+    def listed(self) -> pl.LazyFrame:
+        """sku_id, stage (null where skipped), units and ending of every product."""
+        return self.snapshot.scan().select("sku_id", pl.col("stage").struct.field("stage"), "units", "ending")
+
+
+class Decisions:
+    """A table of decisions as `plcp decide` wrote it, by SKU, and the run it speaks of."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = pl.read_parquet_metadata(folder / "part-00000.parquet").get("run")
+        self.path = folder / BY_SKU
+        self._rows = mapped(self.path)
+
+    def of(self, sku_id: str) -> pl.DataFrame:
+        skus = self._rows["sku_id"]
+        first, after = (skus.search_sorted(sku_id, side=side) for side in SIDES)
+        return self._rows[first:after]
+
+    def scan(self) -> pl.LazyFrame:
+        return pl.scan_ipc(self.path)
+
+
+class Decided:
+    """The decisions in a folder; moves on when they are replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "decisions"
+        self._current = Current(lambda: mark_of(self.folder / BY_SKU), lambda: Decisions(self.folder))
+
+    def decisions(self) -> Decisions | None:
+        """None where nothing was decided."""
+        return self._current.get()
+
+    def newest(self) -> Decisions | None:
+        """What was decided last, as soon as it can be read."""
+        return self._current.wait()
 
 
 class Published:
-    """The last run of a SCORES folder; moves on by itself when LATEST does."""
+    """The last run of a SCORES folder; moves on when LATEST does."""
 
     def __init__(self, scores: Path):
         self.scores = scores
-        self._run: Run | None = None
-        self._index = EMPTY
+        self._current = Current(self._latest, lambda: Shelf(Run(latest(scores))))
 
-    def run(self) -> Run | None:
-        """The run readers see; None while none is published."""
+    def shelf(self) -> Shelf | None:
+        """The run that readers see; None while none is published."""
+        return self._current.get()
+
+    def newest(self) -> Shelf | None:
+        """The run that was published last, as soon as it can be read."""
+        return self._current.wait()
+
+    def _latest(self) -> Path | None:
         try:
-            root = latest(self.scores)
+            return latest(self.scores)
         except DataError:
             return None
-        if self._run is None or self._run.root != root:
-            self._run, self._index = Run(root), index(Run(root))
-        return self._run
-
-    def tables_of(self, sku_id: str) -> dict[str, pl.DataFrame] | None:
-        """Rows of one SKU in curve, events, stage and skipped; None where the run does not know it."""
-        run = self.run()
-        place = self._index["sku_id"].search_sorted(sku_id)
-        if run is None or place == len(self._index) or self._index["sku_id"][place] != sku_id:
-            return None
-        own, part = pl.col("sku_id") == sku_id, self._index["part"][place]
-        names = (CURVE.name, EVENT_TABLE.name, STAGE_TABLE.name, SKIPPED.name)
-        return {name: FORECAST[name].conform(pl.scan_parquet(run.file(name, part)).filter(own).collect()) for name in names}
-
-    def stages(self) -> pl.DataFrame:
-        """sku_id and stage of every product of the run; empty without one."""
-        return self._index.select("sku_id", "stage") if self.run() else EMPTY.select("sku_id", "stage")
 
 
-EMPTY = pl.DataFrame(schema={"sku_id": pl.String, "stage": pl.String, "part": pl.String})
-
-
-def index(run: Run) -> pl.DataFrame:
-    """sku_id (ascending), stage (null where skipped) and part of every product of a run."""
-    manifest = run.manifest()
-    found = [EMPTY]
-    for part in (record.part for record in manifest.parts) if manifest else ():
-        for table in (STAGE_TABLE, SKIPPED):
-            columns = ["sku_id", "stage"] if table is STAGE_TABLE else ["sku_id"]
-            rows = pl.read_parquet(run.file(table.name, part), columns=columns)
-            found.append(rows.with_columns(part=pl.lit(part)))
-    return pl.concat(found, how="diagonal").sort("sku_id")
+def history(frame: pl.DataFrame, timeline: Timeline) -> pl.DataFrame:
+    """Columns week, units, price of the first row of a shard's frame; units are null where the shop was shut, price where unknown."""
+    weeks = [timeline.date(i) for i in range(timeline.weeks)]
+    units = frame["units"].to_numpy()[0].copy()
+    units[list(timeline.closed)] = np.nan
+    price = frame["price"].to_numpy()[0].astype(np.float64) if "price" in frame.columns else np.full(timeline.weeks, np.nan)
+    return pl.DataFrame({"week": weeks, "units": units, "price": price}).fill_nan(None)

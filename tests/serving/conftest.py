@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,13 @@ from starlette.testclient import TestClient
 from plcp.forecast.forecaster import Forecaster
 from plcp.forecast.runs import Run
 from plcp.serving.api import create_api
+from plcp.serving.live import Live
+from plcp.serving.observations import SqliteObservations
 from plcp.serving.service import Service
-from plcp.serving.store import Published, Stock
+from plcp.serving.store import Decided, Published, Stock
 from tests.forecast.shop import Made, made, score_here
+
+NUMBER = count()  # every service has observations of its own unless it is given some
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(shop.prepared, shop.model, folder / "scores", score_here(shop.model, shop.prepared, folder / "scores"))
 
 
-def service(shop: Shop, scores: Path | None = None) -> Service:
+def service(shop: Shop, scores: Path | None = None, observed: Path | None = None) -> Service:
     published = Published(scores) if scores else None
-    return Service(Forecaster.load(shop.model), Stock(shop.prepared), published, batch_rows=5, threads=1)
+    live = Live(SqliteObservations(observed or shop.prepared.with_name(f"{next(NUMBER)}.sqlite")), shop.prepared.with_name("observed"))
+    decided = Decided(scores.parent) if scores else None
+    return Service(Forecaster.load(shop.model), Stock(shop.prepared), published, decided, live, batch_rows=5, threads=1)
 
 
 def client_of(service: Service) -> TestClient:

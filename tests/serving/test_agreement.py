@@ -9,6 +9,8 @@ import pytest
 
 from plcp import tables
 from plcp.forecast.forecaster import Forecaster
+from plcp.serving.live import Live
+from plcp.serving.observations import SqliteObservations
 from plcp.serving.service import Service
 from plcp.serving.store import Stock
 from tests.forecast.shop import prepared_shop, score_here, tiny_artifact
@@ -30,7 +32,8 @@ def test_online_answers_are_the_numbers_of_the_weekly_tables(tmp_path: Path) -> 
     batch = {table: tables.read(table, run.root).sort(table.key) for table in (*NUMBERS, tables.SKIPPED)}
     skus = sorted([*batch[tables.STAGE_TABLE]["sku_id"], *batch[tables.SKIPPED]["sku_id"]])
     assert len(skus) == SKUS
-    service = Service(Forecaster.load(model), Stock(prepared.root), None, batch_rows=128, threads=2)
+    live = Live(SqliteObservations(tmp_path / "observed.sqlite"), tmp_path / "observed")
+    service = Service(Forecaster.load(model), Stock(prepared.root), None, None, live, batch_rows=128, threads=2)
     answers: list[dict[str, Any]] = []
     with client_of(service) as client:
         for first in range(0, SKUS, ASKED):

@@ -181,12 +181,16 @@ def test_without_a_run_the_forecast_is_made_for_the_request(shop: Shop) -> None:
 
 def test_readers_move_on_when_the_next_run_is_published(shop: Shop, tmp_path: Path) -> None:
     first = score_here(shop.model, shop.prepared, tmp_path)
-    with client_of(service(shop, tmp_path)) as client:
+    made = service(shop, tmp_path)
+    assert made.reader.published
+    with client_of(made) as client:
         assert client.get("/v1/sku/P007").json()["run"] == first.root.name
         other = tiny_artifact(tmp_path / "model", Prepared.open(shop.prepared), seed=1)
         second = score_here(other, shop.prepared, tmp_path)
+        made.reader.published.newest()
         assert client.get("/v1/sku/P007").json()["run"] == second.root.name
         publish(tmp_path, first.root.name)
+        made.reader.published.newest()
         assert client.get("/v1/model").json()["run"] == first.root.name
 
 
@@ -233,10 +237,12 @@ def test_probes_in_a_row_cost_one_pass_through_the_model(shop: Shop, monkeypatch
 def test_a_catalog_replaced_under_the_endpoint_is_answered_from_anew(shop: Shop, tmp_path: Path) -> None:
     folder = shutil.copytree(shop.prepared, tmp_path / "prepared")
     first = Prepared.open(folder)
-    with client_of(service(replace(shop, prepared=folder))) as client:
+    made = service(replace(shop, prepared=folder))
+    with client_of(made) as client:
         assert score(client, sku_ids=["P001"])["origin"] == ORIGIN.isoformat()
         shop_now = little_shop(30, weeks=75, seed=3)
         prepare(Dataset.of(shop_now), folder, PrepareConfig(skus_per_shard=8))
+        made.stock.newest()
         answer = score(client, sku_ids=["P029", "P001"], products=[{"title": "Red mug"}])
         model = client.get("/v1/model").json()
         sold = client.get("/v1/sku/P004").json()["history"]
@@ -247,14 +253,24 @@ def test_a_catalog_replaced_under_the_endpoint_is_answered_from_anew(shop: Shop,
     assert sum(week["units"] or 0 for week in sold) == stood["units"].sum()
 
 
-def test_prepared_data_that_cannot_be_read_is_not_ready_rather_than_broken(shop: Shop, tmp_path: Path) -> None:
+def test_a_catalog_that_is_gone_is_not_ready_rather_than_broken(shop: Shop, tmp_path: Path) -> None:
     folder = shutil.copytree(shop.prepared, tmp_path / "prepared")
-    with client_of(service(replace(shop, prepared=folder))) as client:
-        for shard in (folder / "shards").iterdir():
-            shard.unlink()
+    made = service(replace(shop, prepared=folder))
+    shutil.rmtree(made.stock.catalogue().snapshot.root)
+    with client_of(made) as client:
         answer = client.post("/v1/score", json={"sku_ids": ["P001"]})
     assert (answer.status_code, answer.headers["content-type"]) == (503, MEDIA_TYPE)
     assert str(tmp_path) not in answer.text
+
+
+def test_prepared_data_replaced_by_what_cannot_be_read_leaves_the_last_in_use(shop: Shop, tmp_path: Path) -> None:
+    folder = shutil.copytree(shop.prepared, tmp_path / "prepared")
+    made = service(replace(shop, prepared=folder))
+    with client_of(made) as client:
+        before = score(client, sku_ids=["P001"])
+        (folder / "manifest.json").write_text("{}")
+        made.stock.newest()
+        assert score(client, sku_ids=["P001"]) == before
 
 
 def test_a_poster_of_a_photo_is_refused_before_it_is_decoded(client: TestClient) -> None:

@@ -1,12 +1,19 @@
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+from plcp import tables
 from plcp.data.prepared import Prepared
+from plcp.decisions import BY_SKU
+from plcp.decisions.substitutes import directions
+from plcp.forecast import snapshot
 from plcp.serving.problems import ProblemError
-from plcp.serving.store import Catalogue, Published, ShardCache
+from plcp.serving.store import Catalogue, Decided, Published, history
 from tests.conftest import little_shop
+from tests.forecast.shop import score_here
 from tests.serving.conftest import Shop
 
 
@@ -17,7 +24,7 @@ def catalogue(shop: Shop) -> Catalogue:
 
 def test_rows_of_many_shards_come_in_the_order_asked(catalogue: Catalogue) -> None:
     asked = [f"P{i:03d}" for i in np.random.default_rng(0).integers(0, 24, 50)]
-    assert catalogue.shard(catalogue.places(asked)).sku_id == asked
+    assert catalogue.frame(catalogue.places(asked))["sku_id"].to_list() == asked
 
 
 def test_no_skus_are_none(catalogue: Catalogue) -> None:
@@ -33,30 +40,57 @@ def test_an_unknown_key_before_between_or_after_the_others_is_refused(catalogue:
 def test_the_history_is_what_was_sold_and_not_taken_back(catalogue: Catalogue) -> None:
     sales = little_shop(24)["sales"]
     stood = sales.filter((sales["sku_id"] == "P004") & sales["cancelled_at"].is_null())
-    assert catalogue.history("P004")["units"].sum() == stood["units"].sum()
+    weeks = history(catalogue.frame(catalogue.places(["P004"])), catalogue.prepared.timeline)
+    assert weeks["units"].sum() == stood["units"].sum()
+    assert weeks.filter(pl.col("week") == dt.date(2022, 8, 15))["units"].to_list() == [None], "the shop was shut"
 
 
-def test_the_shards_kept_weigh_no_more_than_allowed(shop: Shop) -> None:
-    prepared = Prepared.open(shop.prepared)
-    weights = {photos: ShardCache(prepared).read(0, photos).estimated_size() for photos in (False, True)}
-    cache = ShardCache(prepared, limit=int(1.5 * sum(weights.values())))
-    for i in range(3):
-        assert cache.read(i, photos=True).columns == ["photos"]
-        assert cache.read(i, photos=False).equals(prepared.read(i).frame.drop("photos"))
-        assert 0 < cache.size <= cache.limit
+def test_a_row_is_the_shards(catalogue: Catalogue) -> None:
+    for number in range(len(catalogue.prepared.shards)):
+        frame = catalogue.prepared.read(number).frame
+        assert catalogue.frame(catalogue.places(frame["sku_id"].to_list())).equals(frame)
 
 
 def test_a_run_answers_for_each_of_its_products_and_no_other(shop: Shop) -> None:
-    published = Published(shop.scores)
+    shelf = Published(shop.scores).shelf()
+    assert shelf
+    curve = tables.read(tables.CURVE, shop.run.root)
     for i in range(24):
-        rows = published.tables_of(f"P{i:03d}")
-        assert rows is not None
-        assert len(rows["stage"]) + len(rows["skipped"]) == 1
-    assert published.tables_of("P9") is None
+        row = shelf.row(f"P{i:03d}")
+        assert row is not None
+        own = curve.filter(pl.col("sku_id") == f"P{i:03d}")
+        assert row["units"][0] == pytest.approx(own["mean"].sum())
+        assert [week["q90"] for week in row["curve"][0]] == own["q90"].to_list()
+    assert shelf.row("P9") is None
 
 
-def test_where_nothing_was_published_there_is_no_run(tmp_path: Path) -> None:
+def test_a_run_is_in_sight_of_each_reader_that_looks_even_one_that_was_made_without_a_snapshot(shop: Shop, tmp_path: Path) -> None:
     published = Published(tmp_path)
-    assert published.run() is None
-    assert published.tables_of("P001") is None
-    assert published.stages().is_empty()
+    assert published.shelf() is None
+    run = score_here(shop.model, shop.prepared, tmp_path)
+    published.shelf()
+    newest = published.newest()
+    assert newest is not None
+    assert newest.name == run.root.name
+    assert (run.root / "snapshot" / "directions.npy").exists()
+
+
+def test_directions_are_those_the_decisions_compare(shop: Shop) -> None:
+    shelf = Published(shop.scores).shelf()
+    assert shelf
+    stored = np.load(shelf.snapshot.root / "directions.npy")
+    vectors = pl.concat([shelf.snapshot.part(i).select("sku_id", "vector") for i in range(3)])
+    np.testing.assert_allclose(stored, directions(vectors), atol=1e-3)
+
+
+def test_decisions_are_found_by_sku(shop: Shop, tmp_path: Path) -> None:
+    decided = Decided(tmp_path)
+    assert decided.decisions() is None
+    rows = [dict.fromkeys(tables.DECISIONS.schema) | {"sku_id": f"P{i % 7:03d}", "kind": "reorder", "rank": i} for i in range(20)]
+    frame = pl.DataFrame(rows, schema=tables.DECISIONS.schema)
+    tables.write(tables.DECISIONS, frame, tmp_path / "decisions" / "part-00000.parquet", {"run": "the run"})
+    snapshot.write(frame.sort("sku_id", "rank"), tmp_path / "decisions" / BY_SKU)
+    decided.decisions()
+    found = decided.newest()
+    assert found is not None
+    assert (found.run, found.of("P003")["rank"].to_list(), len(found.of("P9"))) == ("the run", [3, 10, 17], 0)

@@ -1,0 +1,105 @@
+"""What the endpoint reads of prepared data and of a run, as snapshots: built by the scoring run, or where that did not by the endpoint."""
+
+import shutil
+
+import numpy as np
+import polars as pl
+
+from plcp.base import DataError
+from plcp.data.prepared import Prepared
+from plcp.data.view import shard_view
+from plcp.forecast import snapshot
+from plcp.forecast.runs import Run
+from plcp.forecast.snapshot import Snapshot
+from plcp.tables import CURVE, EMBEDDING, EVENT_TABLE, SKIPPED, STAGE_TABLE, Table
+
+FACTS = ("title", "description", "category", "brand", "list_price")
+DIRECTIONS = "directions.npy"
+SOON = "p_12w"  # of the end: what probably ends so soon is no substitute
+KEY = ("sku_id", "origin")
+
+
+def products(prepared: Prepared) -> Snapshot:
+    """Every product's row of its shard, what is known of it by name (FACTS), and `words` to search by.
+
+    Lies beside the prepared data and goes with its digest: an endpoint still reads the old one while new data take the folder's place.
+    """
+    root = prepared.root.resolve()
+    shelf = root.with_name(f".{root.name}.catalog")
+    source = snapshot.source_of(prepared.digest)
+    made = snapshot.build(shelf / prepared.digest[:16], source, len(prepared.shards), lambda i: product_rows(prepared, i))
+    others = (path for path in shelf.iterdir() if path != made.root)
+    for older in sorted(others, key=lambda path: path.stat().st_mtime_ns)[:-1]:  # the last one may still be read
+        shutil.rmtree(older, ignore_errors=True)
+    return made
+
+
+def product_rows(prepared: Prepared, index: int) -> pl.DataFrame:
+    shard = prepared.read(index)
+    words = pl.concat_str(["sku_id", "title", "category", "brand"], separator=" ", ignore_nulls=True).str.to_lowercase()
+    facts = shard_view(shard, prepared.weeks).products.with_columns(words=words).drop("sku_id")
+    return shard.frame.hstack(facts)
+
+
+def forecasts(run: Run) -> Snapshot:
+    """Every product's forecast of a run, nested: sku_id, origin, curve, events, stage, reason (why there is none), vector, units, ending.
+
+    Raises DataError where the run is not complete.
+    """
+    manifest = run.manifest()
+    if manifest is None:
+        raise DataError(f"{run.root}: the run is not complete; finish it with the same `plcp score`")
+    parts = [record.part for record in manifest.parts]
+    source = snapshot.source_of(manifest.model_dump_json())
+    made = snapshot.build(run.root / "snapshot", source, len(parts), lambda i: forecast_rows(run, parts[i]))
+    if not (made.root / DIRECTIONS).exists():
+        write_directions(made, len(parts))
+    return made
+
+
+def forecast_rows(run: Run, part: str) -> pl.DataFrame:
+    """units is the expected demand over the horizon, ending the probability that the life ends within twelve weeks."""
+    frames = {table.name: table.conform(pl.read_parquet(run.file(table.name, part))) for table in TABLES}
+    joined = frames["stage"].select("sku_id", "origin", stage=pl.struct(own_columns(STAGE_TABLE)))
+    for table in (CURVE, EVENT_TABLE):
+        nested = frames[table.name].group_by("sku_id", maintain_order=True).agg(pl.struct(own_columns(table)).alias(table.name))
+        joined = joined.join(nested, on="sku_id", how="left", maintain_order="left")
+    demand = frames["curve"].group_by("sku_id").agg(units=pl.col("mean").sum())
+    ending = frames["events"].filter(pl.col("event") == "end").select("sku_id", ending=SOON)
+    for more in (frames["embedding"], demand, ending):
+        joined = joined.join(more, on="sku_id", how="left", maintain_order="left")
+    rows = pl.concat([joined, frames["skipped"]], how="diagonal").sort("sku_id")
+    return rows.select("sku_id", "origin", "curve", "events", "stage", "reason", "vector", "units", "ending")
+
+
+def write_directions(made: Snapshot, parts: int) -> None:
+    """Every product's direction, (n, width) float16, in the order of the parts: its embedding about the mean of all, of length 1.
+
+    As decisions.substitutes has it; 0 where there is no forecast. Two passes, a part in memory at a time.
+    """
+    total, count, width = 0.0, 0, 1
+    for number in range(parts):
+        vectors = made.part(number)["vector"].drop_nulls()
+        if len(vectors):
+            width = len(vectors[0])
+            total = total + vectors.list.to_array(width).to_numpy().astype(np.float64).sum(0)
+            count += len(vectors)
+    aside = made.root / f".{DIRECTIONS}.writing"
+    out = np.lib.format.open_memmap(aside, "w+", np.float16, (len(made), width))
+    first = 0
+    for number in range(parts):
+        column = made.part(number)["vector"]
+        there = column.is_not_null().to_numpy()
+        if there.any():
+            about = column.drop_nulls().list.to_array(width).to_numpy() - total / count
+            out[first : first + len(column)][there] = about / np.maximum(np.linalg.norm(about, axis=1, keepdims=True), 1e-12)
+        first += len(column)
+    out.flush()
+    aside.replace(made.root / DIRECTIONS)
+
+
+TABLES = (CURVE, EVENT_TABLE, STAGE_TABLE, EMBEDDING, SKIPPED)
+
+
+def own_columns(table: Table) -> list[str]:
+    return [column.name for column in table.columns if column.name not in KEY]

@@ -1,0 +1,136 @@
+"""A table of products as the endpoint reads it: Arrow files that its replicas share by memory map, and an index by SKU.
+
+FOLDER/part-00000.arrow …   the rows, uncompressed, each file as the shard or part it is made from
+FOLDER/keys.npy, rows.npy   hashes of the SKUs, ascending, and where each row stands: a lookup is one binary search
+FOLDER/manifest.json        what it was made from
+
+Made part by part: memory holds a few of them, and 24 bytes a SKU while the index is sorted. A killed build goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from plcp.base import DataError
+from plcp.data.neighbours import name_hash
+from plcp.folders import alone
+
+FORMAT, MANIFEST, KEYS, ROWS = 1, "manifest.json", "keys.npy", "rows.npy"
+BUILDERS = min(8, os.cpu_count() or 1)  # parts made at a time
+OPEN = 512  # parts kept mapped: what a replica holds of its own does not grow with the catalog
+
+
+class Snapshot:
+    """An opened folder. A place is a row's number in the index."""
+
+    def __init__(self, root: Path, source: str) -> None:
+        self.root, self.source = root, source
+        self.keys = np.load(root / KEYS, mmap_mode="r")  # (n,) uint64, ascending
+        self.rows = np.load(root / ROWS, mmap_mode="r")  # (n, 2) uint32: part, row in it
+        self.part = lru_cache(OPEN)(lambda number: mapped(root / part_name(number)))  # goes with the snapshot
+        self.starts = np.concatenate([[0], np.cumsum(np.bincount(self.rows[:, 0]))]).astype(np.int64)  # rows before each part
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def find(self, sku_ids: Sequence[str]) -> np.ndarray:
+        """Place of each SKU, (n,) int64; -1 where it is unknown."""
+        asked = pl.Series("sku_id", sku_ids, dtype=pl.String)
+        keys = asked.to_frame().select(name_hash("sku_id")).to_series().to_numpy()
+        place = np.searchsorted(self.keys, keys).astype(np.int64)
+        found, open_ = np.full(len(asked), -1, np.int64), np.arange(len(asked))
+        while len(open_ := open_[(place[open_] < len(self)) & (self.keys[np.minimum(place[open_], len(self) - 1)] == keys[open_])]):
+            same = (self.take(place[open_], ["sku_id"])["sku_id"] == asked.gather(open_)).to_numpy()
+            found[open_[same]] = place[open_[same]]
+            open_ = open_[~same]  # another SKU of the same hash: look at the next
+            place[open_] += 1
+        return found
+
+    def take(self, places: np.ndarray, columns: Sequence[str]) -> pl.DataFrame:
+        """Rows at places, in their order."""
+        part, row = self.rows[places].T
+        if len(places) and (part == part[0]).all():
+            return self.part(int(part[0])).select(columns)[row]
+        order = np.argsort(part, kind="stable")
+        edges = np.flatnonzero(np.diff(part[order])) + 1
+        groups = np.split(order, edges) if len(order) else [order]
+        frames = [self.part(int(part[g[0]]) if len(g) else 0).select(columns)[row[g]] for g in groups]
+        return pl.concat(frames)[np.argsort(order, kind="stable")]
+
+    def scan(self) -> pl.LazyFrame:
+        """All rows, part by part. Streams."""
+        return pl.scan_ipc(self.root / "part-*.arrow")
+
+    @staticmethod
+    def open(root: Path) -> "Snapshot | None":
+        """None where there is none that is complete."""
+        try:
+            return Snapshot(root, json.loads((root / MANIFEST).read_text())["source"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+
+def source_of(*content: str) -> str:
+    """What a snapshot is made from, and by what: hashes may change with Polars' version."""
+    return hashlib.sha256("|".join([str(FORMAT), pl.__version__, *content]).encode()).hexdigest()
+
+
+def build(root: Path, source: str, parts: int, frame_of: Callable[[int], pl.DataFrame]) -> Snapshot:
+    """The snapshot of this source at `root`: the one that is there, or one made of `parts` frames with a column sku_id, no SKU twice.
+
+    Several processes take turns. The same frames give the same bytes.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with alone(root.parent):
+        found = Snapshot.open(root)
+        if found and found.source == source:
+            return found
+        aside = root.with_name(f".{root.name}-{source[:12]}")
+        aside.mkdir(exist_ok=True)
+        todo = [number for number in range(parts) if not (aside / part_name(number)).exists()]
+        with ThreadPoolExecutor(BUILDERS) as pool:
+            deque(pool.map(lambda number: write(frame_of(number), aside / part_name(number)), todo), maxlen=0)
+        write_index(aside, parts)
+        (aside / MANIFEST).write_text(json.dumps({"source": source, "parts": parts}))
+        shutil.rmtree(root, ignore_errors=True)
+        aside.replace(root)
+    return Snapshot(root, source)
+
+
+def part_name(number: int) -> str:
+    return f"part-{number:05d}.arrow"
+
+
+def write(frame: pl.DataFrame, path: Path) -> None:
+    """Write aside, then rename. One batch, so that a row's number is its place in it."""
+    aside = path.with_name(f".{path.name}.writing")
+    frame.rechunk().write_ipc(aside, compression="uncompressed", record_batch_size=max(len(frame), 1))
+    aside.replace(path)
+
+
+def mapped(path: Path) -> pl.DataFrame:
+    """An Arrow file's rows, which stay on disk and in the cache that all processes share. Raises DataError where there is none."""
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        return pl.DataFrame(reader.get_batch(0) if reader.num_record_batches else reader.read_all())
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def write_index(folder: Path, parts: int) -> None:
+    skus = [mapped(folder / part_name(number)).select(name_hash("sku_id")).to_series().to_numpy() for number in range(parts)]
+    keys, counts = np.concatenate([np.zeros(0, np.uint64), *skus]), [len(part) for part in skus]
+    place = np.stack([np.repeat(np.arange(parts), counts), np.concatenate([np.zeros(0, np.int64), *map(np.arange, counts)])], 1)
+    order = np.argsort(keys, kind="stable")
+    np.save(folder / KEYS, keys[order])
+    np.save(folder / ROWS, place[order].astype(np.uint32))

@@ -123,6 +123,7 @@ def test_a_model_from_the_weeks_that_validate_is_no_beginning(shop: Dataset, who
 
 
 @pytest.mark.system
+@pytest.mark.usefixtures("one_cpu")
 def test_a_refresh_learns_on_decides_once_and_survives_a_kill(
     shop: Dataset, whole: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

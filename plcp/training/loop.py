@@ -37,7 +37,6 @@ from plcp.training.trackers import open_trackers, require
 from plcp.training.work import Work, peak_flops
 
 SHOWN_SKUS = 20  # of a batch that went wrong
-VALIDATION_BATCH = 256  # cases at most
 SAME_LOSS = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2}  # relative difference that rounding may make
 
 
@@ -177,7 +176,6 @@ def held_back(loader: CaseLoader, config: Options, rank: int, world: int) -> lis
     Where there are too few for all, a worker gets one of weight 0, so that collective steps stay in step. Raises DataError where there
     is none.
     """
-    loader.config = loader.config.model_copy(update={"batch_size": min(VALIDATION_BATCH, config.loader.batch_size)})
     batches = list(itertools.islice(loader, -(-config.validation_cases // loader.config.batch_size)))
     if not batches:
         raise DataError(

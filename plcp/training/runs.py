@@ -23,7 +23,7 @@ from plcp.base import Config, ConfigError, ModelError
 from plcp.data.loader import LoaderConfig
 from plcp.data.prepared import Prepared
 from plcp.data.spec import Spec
-from plcp.forecast.artifact import sha256
+from plcp.folders import sha256
 from plcp.forecast.runs import replace_text
 from plcp.model.losses import LossConfig
 from plcp.model.model import ModelConfig

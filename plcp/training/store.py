@@ -22,7 +22,7 @@ from ray.train.v2._internal.exceptions import CheckpointManagerInitializationErr
 
 from plcp.base import ConfigError, PlcpError
 from plcp.console import errors
-from plcp.forecast.artifact import sha256
+from plcp.folders import sha256
 
 FOLDER = "checkpoints"  # below a run, or below the place its options name
 MANIFESTS = "manifest-*.json"  # one of each worker, by its rank

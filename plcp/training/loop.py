@@ -188,6 +188,7 @@ def held_back(loader: CaseLoader, config: Options, rank: int, world: int) -> lis
 
 def make_task(run: Run, device: torch.device) -> Task:
     config, preprocessor = run.config, Preprocessor.load(run.folder / PREPROCESSOR)
+    preprocessor.remember()
     loading = functools.partial(loading_shares, config.engine)
     common: dict[str, Any] = {
         "loading": loading,

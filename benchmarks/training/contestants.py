@@ -22,7 +22,7 @@ from plcp.training.engine import load_deepspeed, parameter_groups
 from plcp.training.runs import Run, TrainConfig
 from plcp.training.task import ForecastTask
 
-WARM_UP = 10  # steps
+WARM_UP = 6  # steps
 BATCHES = 6  # made beforehand for those that read no data
 
 

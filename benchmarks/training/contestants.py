@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from plcp.data.prepared import Prepared
 from plcp.training import loop, progress
 from plcp.training.engine import load_deepspeed, parameter_groups
+from plcp.training.learner import make_task
 from plcp.training.runs import Run, TrainConfig
 from plcp.training.task import ForecastTask
 
@@ -113,7 +114,7 @@ def made(prepared: Path, config: TrainConfig) -> tuple[ForecastTask, list[dict[s
         run = Run(Path(folder) / "R", data, config.fitted(data), seed=0)
         run.begin()
         torch.manual_seed(0)
-        task = cast(ForecastTask, loop.make_task(run, torch.device("cpu")))
+        task = cast(ForecastTask, make_task(run, torch.device("cpu")))
         return task, list(itertools.islice(task.loader("train"), BATCHES))
 
 

@@ -1,5 +1,7 @@
 """What training minimises: one loss per head, each masked by what is known of its target."""
 
+from collections.abc import Callable
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -24,25 +26,35 @@ class LossConfig(Config):
     unit_share: float = Field(0.0, ge=0, le=1)
 
 
-def loss(outputs: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+Term = tuple[Tensor, Tensor]  # a weighted sum, (), and the sum of its weights, (); still part of the graph where nothing is known
+
+
+def loss(
+    outputs: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, pooled: Callable[[Tensor], Tensor] = lambda weights: weights
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Outputs of the model and a batch of the loader (as tensors) → the total, and each part without gradient.
+
+    `pooled` makes of the sums of weights of a worker's share of a batch (parts,) their mean over all workers: by these, the mean of the
+    workers' losses, and of their gradients, is that of the whole batch, however many workers share it.
 
     Batch: units (batch, horizon) NaN unknown, censored (batch, horizon) bool, event_time (batch, 3), event_seen (batch, 3)
     bool, stage (batch,) -1 unknown, new_peak (batch,) NaN unknown, weight (batch,).
     """
     weight = batch["weight"].float()
-    parts = {
+    terms = {
         "quantiles": quantile_loss(outputs["quantiles"], outputs["level"], batch["units"], batch["censored"], weight, config),
         "mean": mean_loss(outputs["mean"], outputs["level"], batch["units"], batch["censored"], weight, config.scale_power),
         "hazard": hazard_loss(outputs["hazard"], batch["event_time"], batch["event_seen"], weight),
         "stage": stage_loss(outputs["stage"], batch["stage"], weight),
         "new_peak": new_peak_loss(outputs["new_peak"], batch["new_peak"], weight),
     }
-    total = torch.stack([getattr(config, name) * part for name, part in parts.items()]).sum()
-    return total, {name: part.detach() for name, part in parts.items()}
+    sums, weights = (torch.stack(each) for each in zip(*terms.values(), strict=True))
+    parts = sums / pooled(weights.detach()).clamp(min=1e-6)
+    total = torch.stack([getattr(config, name) * part for name, part in zip(terms, parts, strict=True)]).sum()
+    return total, dict(zip(terms, parts.detach(), strict=True))
 
 
-def quantile_loss(quantiles: Tensor, level: Tensor, units: Tensor, censored: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
+def quantile_loss(quantiles: Tensor, level: Tensor, units: Tensor, censored: Tensor, weight: Tensor, config: LossConfig) -> Term:
     """Pinball loss in log1p units, weighted by the scale of the case; a censored week only punishes forecasting too little.
 
     The scale is the model's own level, known before the week: weighting by the outcome would bias the quantiles.
@@ -54,7 +66,7 @@ def quantile_loss(quantiles: Tensor, level: Tensor, units: Tensor, censored: Ten
         relative = (1 + level)[:, None, None]
         in_units = pinball(torch.expm1(quantiles) / relative, actual / relative[..., 0], censored)
         total = (1 - config.unit_share) * total + config.unit_share * in_units
-    return _mean(total, known, weight * _scale(level, config.scale_power))
+    return _term(total, known, weight * _scale(level, config.scale_power))
 
 
 def pinball(quantiles: Tensor, actual: Tensor, censored: Tensor) -> Tensor:
@@ -65,16 +77,16 @@ def pinball(quantiles: Tensor, actual: Tensor, censored: Tensor) -> Tensor:
     return 2 * (levels * F.relu(gap) + above).mean(-1)
 
 
-def mean_loss(mean: Tensor, level: Tensor, units: Tensor, censored: Tensor, weight: Tensor, scale_power: float) -> Tensor:
+def mean_loss(mean: Tensor, level: Tensor, units: Tensor, censored: Tensor, weight: Tensor, scale_power: float) -> Term:
     """Tweedie deviance of power 1.5 relative to the level: its minimum is the mean, and it bears zeros and heavy tails."""
     known = torch.isfinite(units) & ~(censored & (mean >= units))
     base = (level + LEVEL_FLOOR).unsqueeze(1)
     expected, actual = mean / base, torch.where(known, units, 0.0) / base
     deviance = 2 * (expected.sqrt() + actual * expected.rsqrt()) - 4 * actual.sqrt()
-    return _mean(deviance, known, weight * _scale(level, scale_power))
+    return _term(deviance, known, weight * _scale(level, scale_power))
 
 
-def hazard_loss(hazard: Tensor, time: Tensor, seen: Tensor, weight: Tensor) -> Tensor:
+def hazard_loss(hazard: Tensor, time: Tensor, seen: Tensor, weight: Tensor) -> Term:
     """Negative log likelihood of discrete hazards with right censoring, per event and case.
 
     An event at `time` weeks lived through every bin before its own; one not seen lived through the bins that end by `time`.
@@ -88,25 +100,25 @@ def hazard_loss(hazard: Tensor, time: Tensor, seen: Tensor, weight: Tensor) -> T
     likelihood = (F.logsigmoid(-hazard) * (bins < survived)).sum(-1)
     fell = seen.unsqueeze(-1) & (bins == own.unsqueeze(-1))  # none where it came after the last bin
     likelihood = likelihood + (F.logsigmoid(hazard) * fell).sum(-1)
-    return _mean(-likelihood, known, weight)
+    return _term(-likelihood, known, weight)
 
 
-def stage_loss(logits: Tensor, stage: Tensor, weight: Tensor) -> Tensor:
+def stage_loss(logits: Tensor, stage: Tensor, weight: Tensor) -> Term:
     known = stage >= 0
-    return _mean(F.cross_entropy(logits, stage.clamp(min=0), reduction="none").unsqueeze(1), known.unsqueeze(1), weight)
+    return _term(F.cross_entropy(logits, stage.clamp(min=0), reduction="none").unsqueeze(1), known.unsqueeze(1), weight)
 
 
-def new_peak_loss(logit: Tensor, new_peak: Tensor, weight: Tensor) -> Tensor:
+def new_peak_loss(logit: Tensor, new_peak: Tensor, weight: Tensor) -> Term:
     known = torch.isfinite(new_peak)
     value = F.binary_cross_entropy_with_logits(logit, torch.where(known, new_peak, 0.0), reduction="none")
-    return _mean(value.unsqueeze(1), known.unsqueeze(1), weight)
+    return _term(value.unsqueeze(1), known.unsqueeze(1), weight)
 
 
 def _scale(level: Tensor, power: float) -> Tensor:
     return (1 + level).pow(power)
 
 
-def _mean(values: Tensor, known: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over what is known of (batch, …), 0 where nothing is; still part of the graph, so every rank has a gradient."""
+def _term(values: Tensor, known: Tensor, weight: Tensor) -> Term:
+    """What is known of (batch, …), weighted."""
     share = known * weight.unsqueeze(1)
-    return (torch.where(known, values, 0.0) * share).sum() / share.sum().clamp(min=1e-6)
+    return (torch.where(known, values, 0.0) * share).sum(), share.sum()

@@ -1,6 +1,7 @@
 """Learning without labels: rebuild hidden weeks of a product's history, and tell which history belongs to which title and photo."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from pydantic import Field
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from plcp.base import Config
 from plcp.data.features import NUMERIC
-from plcp.model.history import PRICE, UNITS, Scale, channels, last_price, masked_mean, recent_state, scale
+from plcp.model.history import PRICE, UNITS, Scale, channels, last_price, recent_state, scale
 from plcp.model.model import Encoder, InputWidths, ModelConfig
 from plcp.model.towers import ImageTower, TextTower
 
@@ -101,15 +102,18 @@ def targets(history: Tensor, seen: Tensor, size: Scale) -> tuple[Tensor, Tensor]
     return values, observed
 
 
-def rebuilding_losses(outputs: dict[str, Tensor], weight: Tensor) -> tuple[Tensor, Tensor]:
+def rebuilding_losses(outputs: dict[str, Tensor], weight: Tensor, pooled: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Huber losses of the units and of the other channels, over hidden weeks that were observed; weight (batch,) of the cases.
+
+    `pooled`: as of plcp.model.losses.loss.
 
     Robust, because a level that jumped while it was hidden lies many spreads away.
     """
     error = F.huber_loss(outputs["rebuilt"], outputs["target"], reduction="none")
     share = outputs["asked"] * weight[:, None, None]
     others = [channel for channel in range(error.shape[2]) if channel != UNITS]
-    units, rest = (masked_mean(error[..., at].flatten(), share[..., at].flatten()) for at in ([UNITS], others))
+    sums, weights = (torch.stack([values[..., at].sum() for at in ([UNITS], others)]) for values in (error * share, share))
+    units, rest = sums / pooled(weights).clamp(min=1e-6)
     return units, rest
 
 

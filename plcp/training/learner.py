@@ -115,10 +115,10 @@ class Learner:
         self.window.waited(time.perf_counter() - started)
         self.window.took(batch)
         batch = to_device(batch, self.device)
-        total, parts = self.task.loss(self.engine(batch), batch)
+        total, parts = self.task.loss(self.engine(batch), batch, shared=True)
         self.engine.backward(self.spikes.judged(total, self.state.step + 1, batch["sku_id"]))
         self.engine.step(self.state.learning_rate)
-        self.window.add({"loss": total.detach(), **parts}, batch["weight"])
+        self.window.add({"loss": total.detach(), **parts}, torch.ones(1, device=self.device))
         return total.detach(), batch["sku_id"]
 
     def learning_rate(self) -> float:

@@ -15,7 +15,7 @@ from plcp.data.loader import CaseLoader, Cases, list_cases, sample
 from plcp.data.shards import Shard
 from plcp.forecast.embeddings import content_key, text_key
 from plcp.model.pretraining import PretrainingModel, PretrainLossConfig, contrast, rebuilding_losses
-from plcp.training.task import CaseTask
+from plcp.training.task import CaseTask, mean_over_workers, unshared
 
 HELD_OUT = 20  # every so manieth product validates: it is never learned from, so its life cannot be known by heart
 ORIGINS = 4  # of each of them
@@ -69,9 +69,9 @@ class PretrainTask(CaseTask[PretrainingModel, PretrainLossConfig]):
         made["keys"] = torch.from_numpy(np.stack([skus, made.pop("title_key").numpy(), photos[batch["image"]]], 1))
         return made
 
-    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total to minimise, and without gradient its parts: `units`, `channels`, and the alignment of each modality by its name."""
-        units, channels = rebuilding_losses(outputs, batch["weight"].float())
+    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any], shared: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """As Task says; the parts are `units`, `channels`, and the alignment of each modality by its name."""
+        units, channels = rebuilding_losses(outputs, batch["weight"].float(), mean_over_workers if shared else unshared)
         aligned = {name: self._alignment(name, outputs, batch) for name in self.model.aligned}
         alignment = torch.stack([*aligned.values()]).sum() if aligned else units.new_zeros(())
         config = self.loss_config

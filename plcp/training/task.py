@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from plcp.base import DataError, ModelError
 from plcp.data.features import Arrays, texts
@@ -54,8 +54,11 @@ class Task(Protocol):
         """Batches of `train` without end, of what validates (`validation`) once, and without end of both (`all`)."""
         ...
 
-    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total to minimise, and its parts without gradient."""
+    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any], shared: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total to minimise, and its parts without gradient.
+
+        `shared`: all workers call it, each for its share of one batch; the mean of what they get is the whole batch's loss.
+        """
         ...
 
 
@@ -153,9 +156,21 @@ class ForecastTask(CaseTask[LifeCycleModel, LossConfig]):
 
     network = LifeCycleModel
 
-    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total to minimise, and its parts without gradient."""
-        return loss(outputs, batch, self.loss_config)
+    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any], shared: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """As Task says."""
+        return loss(outputs, batch, self.loss_config, mean_over_workers if shared else unshared)
+
+
+def unshared(values: Tensor) -> Tensor:
+    return values
+
+
+def mean_over_workers(values: Tensor) -> Tensor:
+    if not distributed.is_initialized():
+        return values
+    values = values.clone()
+    distributed.all_reduce(values)
+    return values / distributed.get_world_size()
 
 
 def take_over(model: nn.Module, path: Path) -> list[str]:

@@ -94,11 +94,11 @@ def default(dtype: torch.dtype) -> Iterator[None]:
 
 def build(config: ModelConfig, widths: InputWidths, vocabulary: int) -> LifeCycleModel:
     """The model without pretrained weights: a tower with a source takes its shape from the config.json there. Raises ModelError."""
-    text = None if config.text is None else _tower(TextTower, config.text, vocabulary)
+    text = None if config.text is None else _tower(TextTower, config.text, vocabulary, config.dropout)
     return LifeCycleModel(config, widths, text, None if config.image is None else _tower(ImageTower, config.image))
 
 
-def _tower(kind: Any, config: TextTowerConfig | ImageTowerConfig, *sizes: int) -> Any:
+def _tower(kind: Any, config: TextTowerConfig | ImageTowerConfig, *sizes: float) -> Any:
     """`kind`: the tower's class, which takes its own kind of configuration."""
     return kind.build(config, *sizes) if config.source == TINY else kind.restore(Path(config.source), config)
 

@@ -147,7 +147,7 @@ class Encoder(nn.Module):
         text = image = None
         if config.text is not None:
             with loading() if config.text.trainable else nullcontext():
-                text = TextTower.build(config.text, preprocessor.vocabulary)
+                text = TextTower.build(config.text, preprocessor.vocabulary, config.dropout)
         if config.image is not None:
             with loading() if config.image.trainable else nullcontext():
                 image = ImageTower.build(config.image)

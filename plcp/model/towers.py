@@ -85,8 +85,8 @@ class TextTower(Tower):
     part = "text_model"
 
     @classmethod
-    def build(cls, config: TextTowerConfig, vocabulary: int) -> "TextTower":
-        """The tower its configuration names. `vocabulary` is the size of the tokenizer's. Raises ModelError."""
+    def build(cls, config: TextTowerConfig, vocabulary: int, dropout: float = 0.1) -> "TextTower":
+        """The tower its configuration names. `vocabulary` is the size of the tokenizer's; `dropout` that of a tiny one. Raises ModelError."""
         if config.source != TINY:
             return cls(_load(config.source), config.trainable)
         bert = BertConfig(
@@ -96,6 +96,7 @@ class TextTower(Tower):
             num_attention_heads=config.heads,
             intermediate_size=2 * config.width,
             max_position_embeddings=config.max_tokens,
+            hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=0.0,  # slow on a CPU: no fused kernel
         )
         return cls(BertModel(bert, add_pooling_layer=False), config.trainable)

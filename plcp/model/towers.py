@@ -86,7 +86,7 @@ class TextTower(Tower):
 
     @classmethod
     def build(cls, config: TextTowerConfig, vocabulary: int, dropout: float = 0.1) -> "TextTower":
-        """The tower its configuration names. `vocabulary` is the size of the tokenizer's; `dropout` that of a tiny one. Raises ModelError."""
+        """The tower its configuration names. `vocabulary` is the tokenizer's size; `dropout` is a tiny one's. Raises ModelError."""
         if config.source != TINY:
             return cls(_load(config.source), config.trainable)
         bert = BertConfig(

@@ -10,7 +10,6 @@ from torch.utils.checkpoint import checkpoint
 from plcp.model.history import silent
 
 CODE = 8  # numbers that are left of a tower's vector
-HIDDEN = 0.5  # share of it that is hidden in training
 
 
 class Block(nn.Module):
@@ -37,13 +36,13 @@ class Block(nn.Module):
 class VectorToken(nn.Module):
     """A tower's vectors → one token per case, a learned one where the modality is missing or dropped in training.
 
-    The way in is narrow and half of the vector is hidden in training: a few thousand products can be told apart by any wide
+    The way in is narrow and a share of the vector is hidden in training: a few thousand products can be told apart by any wide
     vector, and a model that knows them by name learns their past by heart.
     """
 
-    def __init__(self, tower_width: int, width: int, dropout: float, drop: float) -> None:
+    def __init__(self, tower_width: int, width: int, dropout: float, hidden: float, drop: float) -> None:
         super().__init__()
-        self.compress = nn.Sequential(nn.Dropout(HIDDEN), nn.Linear(tower_width, CODE))
+        self.compress = nn.Sequential(nn.Dropout(hidden), nn.Linear(tower_width, CODE))
         self.project = nn.Linear(CODE, width)
         self.missing = nn.Parameter(torch.zeros(width))
         self.dropout, self.drop = nn.Dropout(dropout), drop

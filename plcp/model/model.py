@@ -57,6 +57,7 @@ class ModelConfig(Config):
     dropout: float = Field(0.1, ge=0, lt=1)
     # a product has one life, seen from many weeks: these heads would learn it by heart
     life_dropout: float = Field(0.4, ge=0, lt=1, description="of the heads of events and stages")
+    vector_dropout: float = Field(0.5, ge=0, lt=1, description="share of a tower's vector that is hidden in training")
     modality_dropout: float = Field(0.5, ge=0, lt=1, description="share of cases that lose a modality in training")
     history_dropout: float = Field(0.05, ge=0, lt=1, description="share of cases that lose all of their history in training")
     patch_weeks: int = Field(8, ge=1, description="weeks in one token of history")
@@ -124,11 +125,11 @@ class Encoder(nn.Module):
         self.text, self.image = text, image
         width, drop = config.width, config.modality_dropout
         if text is not None:
-            self.text_token = VectorToken(text.width, width, config.dropout, drop)
+            self.text_token = VectorToken(text.width, width, config.dropout, config.vector_dropout, drop)
         if image is not None:
-            self.image_token = VectorToken(image.width, width, config.dropout, drop)
+            self.image_token = VectorToken(image.width, width, config.dropout, config.vector_dropout, drop)
         if widths.vector:
-            self.vector_token = VectorToken(widths.vector, width, config.dropout, drop)
+            self.vector_token = VectorToken(widths.vector, width, config.dropout, config.vector_dropout, drop)
         self.attributes = AttributeToken(widths.numeric + 1, widths.hashed, BUCKETS, config.hash_width, width, drop)
         self.history = HistoryEncoder(widths.weeks, config.patch_weeks, widths.channels, widths.calendar, width)
         state_width, _ = _feature_widths(widths)

@@ -12,13 +12,12 @@ from ray.serve.handle import DeploymentHandle
 
 from plcp.base import Config, ConfigError, PlcpError
 from plcp.data.prepared import Prepared
-from plcp.data.shards import Shard
 from plcp.forecast import artifact
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.forecast.replicas import APP, ReplicaConfig, catalog_deployment, cluster, remove, start_serve
 from plcp.serving.api import create_api
 from plcp.serving.auth import fingerprint, read_token, require_token_beyond_loopback
-from plcp.serving.scorer import Answer
+from plcp.serving.batching import BatchConfig
 from plcp.serving.service import Service
 from plcp.serving.store import Published, Stock
 
@@ -35,7 +34,8 @@ class ServingConfig(Config):
     threads: int = Field(2, ge=1, description="CPU threads a replica of Online computes with")
     cpus: float = Field(1, gt=0, description="CPU cores it reserves")
     gpus: float = Field(0, ge=0, description="GPUs it reserves")
-    batch_rows: int = Field(128, ge=1, description="most products in one pass through the model")
+    cached_mib: int = Field(256, ge=1, description="memory of a replica for products kept ready to be forecast, MiB")
+    batch: BatchConfig = BatchConfig()
     max_queued: int = Field(256, ge=1, description="requests that may wait; further ones get 503 and Retry-After")
     forecaster: ForecasterConfig = ForecasterConfig()
     catalog: ReplicaConfig = ReplicaConfig()
@@ -57,17 +57,8 @@ class Online(Service):
         require_token_beyond_loopback(listens()[0], token)
         forecaster = Forecaster.load(config.model, config.forecaster)
         published = Published(config.scores) if config.scores else None
-        super().__init__(forecaster, Stock(config.prepared), published, config.batch_rows, config.threads)
+        super().__init__(forecaster, Stock(config.prepared), published, config.batch, config.threads, config.cached_mib)
         self._token = token
-        self._share.set_max_batch_size(config.batch_rows)  # type: ignore[attr-defined]
-
-    async def answer(self, shard: Shard) -> Answer:
-        return await self._share(shard)
-
-    @serve.batch(batch_size_fn=lambda shards: sum(len(shard) for shard in shards), batch_wait_timeout_s=0)
-    async def _share(self, shards: list[Shard]) -> list[Answer]:
-        """What has come while the last pass ran shares the next one."""
-        return await self.batch(shards)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_api(self, self._token)
@@ -91,11 +82,11 @@ def build(config: Application) -> serve.Application:
     Prepared.open(config.prepared)
     online = serve.deployment(
         name="Online",
-        max_ongoing_requests=2 * config.batch_rows,
+        max_ongoing_requests=2 * config.batch.rows,
         max_queued_requests=config.max_queued,
         backpressure_config={"retry_after_s": RETRY_AFTER_S},
         ray_actor_options={"num_cpus": config.cpus, "num_gpus": config.gpus},
-        autoscaling_config={"min_replicas": 1, "max_replicas": config.replicas, "target_ongoing_requests": config.batch_rows / 2},
+        autoscaling_config={"min_replicas": 1, "max_replicas": config.replicas, "target_ongoing_requests": config.batch.rows / 2},
     )(serve.ingress()(Online))
     return online.bind(config, fingerprint(token) if token else None, catalog_deployment(config.catalog, beside=config.cpus).bind())
 

@@ -3,25 +3,28 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
 import torch
 
 from plcp.base import DataError
-from plcp.data.shards import Shard
 from plcp.forecast.forecaster import Forecaster
 from plcp.serving import scorer
+from plcp.serving.batching import BatchConfig, Batcher
+from plcp.serving.cases import Case, CaseCache, Packer
 from plcp.serving.problems import invalid
 from plcp.serving.products import broken_photo, shard_of_products
 from plcp.serving.schemas import ModelAnswer, Product, ScoreRequest, SkuPage
-from plcp.serving.scorer import Answer, answers, forecast_of_run
+from plcp.serving.scorer import forecast_of_run
 from plcp.serving.store import Catalogue, Published, Stock
 
 T = TypeVar("T")
+Row = bytes | dict[str, str]  # of an answer: a forecast in JSON, or the reason why there is none
 PROBE = Product(title="a tiny product, to see that the model answers")
 PROBE_S = 5.0  # seconds for which an answered probe stands: anyone may ask for one
 
@@ -29,36 +32,31 @@ PROBE_S = 5.0  # seconds for which an answered probe stands: anyone may ask for 
 class Service:
     """A forecaster over a catalog, and the last run's forecasts of it."""
 
-    def __init__(self, forecaster: Forecaster, stock: Stock, published: Published | None, batch_rows: int, threads: int):
-        self.forecaster, self.stock, self.published = forecaster, stock, published
-        self.batch_rows, self.threads = batch_rows, threads
-        self._forward = ThreadPoolExecutor(1)  # one pass at a time, on all threads
-        self._lookup = ThreadPoolExecutor(1)  # files are read and rows put together beside the event loop, too
-        self._answers([self._probe()])  # warms up, and fails here if the model cannot answer
+    def __init__(
+        self, forecaster: Forecaster, stock: Stock, published: Published | None, batch: BatchConfig, threads: int, cached_mib: int
+    ) -> None:
+        """`threads` compute each pass; `cached_mib` is the memory for products kept ready."""
+        self.forecaster, self.stock, self.published, self.batch = forecaster, stock, published, batch
+        self.packer = Packer(forecaster)
+        self.cache = CaseCache((cached_mib << 20) // self.packer.case_bytes)
+        self._lookup = ThreadPoolExecutor(1)  # files are read and rows put together beside the event loop
+        self._shared = Batcher(self._pass, partial(self.packer.load, batch), partial(torch.set_num_threads, threads))
+        self._probe = self.packer.cases(shard_of_products([PROBE], stock.catalogue().prepared))
+        self._pass([self._probe] * 2)  # warms up, and fails here if the model cannot answer
         self._checking, self._checked = asyncio.Lock(), time.monotonic()
 
-    async def batch(self, shards: list[Shard]) -> list[Answer]:
-        """An answer for each shard, from one pass through the model."""
-        return await asyncio.get_running_loop().run_in_executor(self._forward, self._answers, shards)
-
-    def _answers(self, shards: list[Shard]) -> list[Answer]:
-        torch.set_num_threads(self.threads)
-        same = groupby(shards, key=lambda shard: id(shard.shop))  # requests on either side of a replaced catalog share no pass
-        return [answer for _, group in same for answer in answers(self.forecaster, list(group))]
-
-    async def answer(self, shard: Shard) -> Answer:
-        """The answer of one shard of at most `batch_rows` rows."""
-        return (await self.batch([shard]))[0]
+    def _pass(self, requests: list[Sequence[Case]]) -> list[list[bytes]]:
+        """The forecasts of each request's cases in JSON, from one pass through the model."""
+        values = self.packer.values([case for cases in requests for case in cases])
+        ends = np.cumsum([len(cases) for cases in requests]).tolist()
+        return [scorer.forecast_lines(cases, values[end - len(cases) : end]) for cases, end in zip(requests, ends, strict=True)]
 
     async def check(self) -> None:
         """A tiny real pass through the model, unless one was made just now; raises or hangs where answers would."""
         async with self._checking:
             if time.monotonic() - self._checked > PROBE_S:
-                await self.batch([await self._beside(self._probe)])
+                await self._shared(self._probe)
                 self._checked = time.monotonic()
-
-    def _probe(self) -> Shard:
-        return shard_of_products([PROBE], self.stock.catalogue().prepared)
 
     async def _beside(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._lookup, function, *arguments)
@@ -71,18 +69,47 @@ class Service:
         return await again_if_replaced(lambda: self._score(request))
 
     async def _score(self, request: ScoreRequest) -> bytes:
-        catalogue = await self._beside(self.stock.catalogue)
-        places = await self._beside(catalogue.places, request.sku_ids)
-        own = await self._beside(shard_of_products, request.products, catalogue.prepared) if request.products else None
-        forecasts: list[bytes] = []
-        skipped: list[dict[str, str]] = []
-        # one piece after the other, so that a large request leaves room for small ones between
-        for first in range(0, len(places), self.batch_rows):
-            piece = await self._beside(catalogue.shard, places[first : first + self.batch_rows])
-            collect(await self.answer(piece), forecasts, skipped)
-        for piece in pieces(own, self.batch_rows) if own else ():
-            collect(await self.answer(piece), forecasts, skipped)
+        catalogue = await self._catalogue()
+        rows = await self._catalog_rows(catalogue, request.sku_ids)
+        if request.products:
+            own = await self._beside(shard_of_products, request.products, catalogue.prepared)
+            rows += await self._rows(await self._beside(self.packer.cases, own))
+        forecasts, skipped = [row for row in rows if isinstance(row, bytes)], [row for row in rows if not isinstance(row, bytes)]
         return scorer.body(self.forecaster.digest, catalogue.prepared.origin.isoformat(), forecasts, skipped)
+
+    async def _catalogue(self) -> Catalogue:
+        at_hand = self.stock.at_hand()
+        return at_hand if at_hand is not None else await self._beside(self.stock.catalogue)
+
+    async def _catalog_rows(self, catalogue: Catalogue, sku_ids: Sequence[str]) -> list[Row]:
+        """An answer's rows for products of the catalog. Raises ProblemError naming those that are not in it."""
+        held = self.cache.find(catalogue, sku_ids)
+        new = [sku for sku, case in zip(sku_ids, held, strict=True) if case is None]
+        places = await self._beside(catalogue.places, new) if new else np.zeros(0, np.int64)
+        rows, made = [], 0
+        for first in range(0, len(held), self.batch.rows):
+            cases = held[first : first + self.batch.rows]
+            missing = [i for i, case in enumerate(cases) if case is None]
+            found = await self._beside(self._read, catalogue, places[made : made + len(missing)]) if missing else []
+            made += len(missing)
+            for i, case in zip(missing, found, strict=True):
+                cases[i] = case
+            rows += await self._rows([case for case in cases if case])
+            self.cache.keep(catalogue, found)
+        return rows
+
+    def _read(self, catalogue: Catalogue, places: np.ndarray) -> list[Case]:
+        return self.packer.cases(catalogue.shard(places))
+
+    async def _rows(self, cases: Sequence[Case]) -> list[Row]:
+        """An answer's row for each case: its forecast in JSON, or the reason why there is none."""
+        known = [case for case in cases if not case.reason]
+        lines: list[bytes] = []
+        # one piece after the other, so that a large request leaves room for small ones between
+        for first in range(0, len(known), self.batch.rows):
+            lines += await self._shared(known[first : first + self.batch.rows])
+        forecasts = iter(lines)
+        return [scorer.skipped(case) if case.reason else next(forecasts) for case in cases]
 
     async def sku(self, sku_id: str) -> bytes:
         """A SkuAnswer in JSON: the forecast of the last run, or one made now. Raises ProblemError for an unknown SKU."""
@@ -95,10 +122,8 @@ class Service:
         if rows is not None:
             forecast, skipped = forecast_of_run(rows)
         else:
-            places = await self._beside(catalogue.places, [sku_id])
-            answer = await self.answer(await self._beside(catalogue.shard, places))
-            forecast = answer.forecasts[0] if answer.forecasts else None
-            skipped = answer.skipped[0]["reason"] if answer.skipped else None
+            (row,) = await self._catalog_rows(catalogue, [sku_id])
+            forecast, skipped = (row, None) if isinstance(row, bytes) else (None, row["reason"])
         stage = rows["stage"]["stage"][0] if rows and len(rows["stage"]) else None
         head = json.dumps({**facts, "stage": stage, "run": run if rows else None, "skipped": skipped}, ensure_ascii=False)[:-1].encode()
         return b'%s, "history": %s, "forecast": %s}' % (head, history, forecast or b"null")
@@ -144,12 +169,3 @@ async def again_if_replaced(attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 def facts_of(catalogue: Catalogue, sku_id: str) -> tuple[dict[str, Any], bytes]:
     return catalogue.facts(sku_id), catalogue.history(sku_id).write_json().encode()
-
-
-def collect(answer: Answer, forecasts: list[bytes], skipped: list[dict[str, str]]) -> None:
-    forecasts += answer.forecasts
-    skipped += answer.skipped
-
-
-def pieces(shard: Shard, rows: int) -> list[Shard]:
-    return [Shard(shard.frame[i : i + rows], shard.timeline, shard.shop) for i in range(0, len(shard), rows)]

@@ -117,6 +117,10 @@ class Stock:
         self._seen = self._mark()
         self._catalogue = Catalogue(Prepared.open(self.root))
 
+    def at_hand(self) -> Catalogue | None:
+        """The catalogue, at once; None where another one is to be opened, which takes its time."""
+        return self._catalogue if self._mark() in (None, self._seen) else None
+
     def catalogue(self) -> Catalogue:
         """The catalogue of what stands there now, or the last one while its successor is being put in place."""
         mark = self._mark()

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 from plcp.forecast.forecaster import Forecaster
 from plcp.forecast.runs import Run
 from plcp.serving.api import create_api
+from plcp.serving.batching import BatchConfig
 from plcp.serving.service import Service
 from plcp.serving.store import Published, Stock
 from tests.forecast.shop import Made, made, score_here
@@ -30,7 +31,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 def service(shop: Shop, scores: Path | None = None) -> Service:
     published = Published(scores) if scores else None
-    return Service(Forecaster.load(shop.model), Stock(shop.prepared), published, batch_rows=5, threads=1)
+    return Service(Forecaster.load(shop.model), Stock(shop.prepared), published, BatchConfig(rows=5), threads=1, cached_mib=1)
 
 
 def client_of(service: Service) -> TestClient:

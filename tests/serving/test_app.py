@@ -49,7 +49,7 @@ def application(shop: Shop, **options: object) -> Application:
 def url(shop: Shop, cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     token_file = tmp_path_factory.mktemp("token") / "token"
     token_file.write_text(TOKEN)
-    with serving(application(shop, port=free_port(), token_file=token_file, max_queued=4, batch_rows=8, threads=1)) as url:
+    with serving(application(shop, port=free_port(), token_file=token_file, max_queued=4, batch={"rows": 8}, threads=1)) as url:
         yield url
 
 

@@ -76,7 +76,9 @@ def litserve(model: Path, prepared: Path, port: int, threads: int) -> None:
 
     # a timeout of zero would make batches of one; a millisecond is the least that lets requests share a pass
     api = Score(max_batch_size=BatchConfig().rows, batch_timeout=0.001, api_path="/v1/score")
-    litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
+    litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(
+        host="127.0.0.1", port=port, log_level="warning", generate_client_file=False
+    )
 
 
 if __name__ == "__main__":

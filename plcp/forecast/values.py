@@ -59,6 +59,6 @@ def event_times(hazard: np.ndarray, origins: np.ndarray, starts: np.ndarray) -> 
     left = np.array(EVENT_WEEKS) - ((starts - origins) // WEEK)[:, None]  # weeks of each span that the forecast covers, (n, spans)
     case, event = np.arange(len(starts))[:, None, None], np.arange(len(EVENTS))[:, None]
     within = np.where(left[:, None] >= 0, weekly[case, event, np.maximum(left, 0)[:, None]], 0.0).clip(0, 1)
-    reached = weekly[:, :, None] >= np.array(DATED)[:, None]
+    reached = weekly[:, :, None] >= np.array(DATED, weekly.dtype)[:, None]
     dates = np.where(reached.any(3), starts[:, None, None] + reached.argmax(3) * WEEK, np.datetime64("NaT"))
     return within, dates

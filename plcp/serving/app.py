@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from pydantic import Field
 from ray import serve
 from ray.serve import context
+from ray.serve._private import constants
 from ray.serve.handle import DeploymentHandle
 
 from plcp.base import Config, ConfigError, PlcpError
@@ -18,6 +19,7 @@ from plcp.forecast.replicas import APP, ReplicaConfig, catalog_deployment, clust
 from plcp.serving.api import create_api
 from plcp.serving.auth import fingerprint, read_token, require_token_beyond_loopback
 from plcp.serving.batching import BatchConfig
+from plcp.serving.fast import require_cluster_is, require_token_if_fast, switched
 from plcp.serving.service import Service
 from plcp.serving.store import Published, Stock
 
@@ -30,6 +32,7 @@ class ServingConfig(Config):
     host: str = Field("127.0.0.1", description="address to listen on; any but this machine's own needs a token")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     token_file: Path | None = Field(None, description="file that holds the token; PLCP_TOKEN in the environment if not given")
+    fast: bool = Field(False, description="HAProxy in front and Serve's throughput-optimised mode; needs a token")
     replicas: int = Field(1, ge=1, description="most replicas of Online")
     threads: int = Field(2, ge=1, description="CPU threads a replica of Online computes with")
     cpus: float = Field(1, gt=0, description="CPU cores it reserves")
@@ -55,6 +58,8 @@ class Online(Service):
     def __init__(self, config: Application, token: str | None, catalog: DeploymentHandle) -> None:
         del catalog  # bound so that it belongs to the application; runs reach it by their own handles
         require_token_beyond_loopback(listens()[0], token)
+        require_token_if_fast(constants.RAY_SERVE_ENABLE_HA_PROXY, token)
+        require_cluster_is(config.fast)
         forecaster = Forecaster.load(config.model, config.forecaster)
         published = Published(config.scores) if config.scores else None
         super().__init__(forecaster, Stock(config.prepared), published, config.batch, config.threads, config.cached_mib)
@@ -97,8 +102,10 @@ def serving(config: Application) -> Iterator[str]:
 
     Raises ConfigError where others could reach it without a token, or where Serve listens elsewhere already.
     """
-    require_token_beyond_loopback(config.host, read_token(config.token_file))
-    with cluster():
+    token = read_token(config.token_file)
+    require_token_beyond_loopback(config.host, token)
+    require_token_if_fast(config.fast, token)
+    with switched(config.fast), cluster():
         start_serve(proxy_location="HeadOnly", http_options={"host": config.host, "port": config.port})
         host, port = listens()
         if (host, port) != (config.host, config.port):

@@ -6,8 +6,8 @@ passes hold one request each; here a pass takes what has come by the time the mo
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -39,7 +39,6 @@ class Work(Generic[C, T]):
     load: Load
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[T]
-    arrived: float  # time.perf_counter
 
     def settle(self, result: T | Exception) -> None:
         """Give the result, or raise it where it is an error; nobody may be waiting any more."""
@@ -71,7 +70,7 @@ class Batcher(Generic[C, T]):
 
     async def __call__(self, cases: Sequence[C]) -> T:
         loop = asyncio.get_running_loop()
-        work = Work(cases, self._load(cases), loop, loop.create_future(), time.perf_counter())
+        work = Work(cases, self._load(cases), loop, loop.create_future())
         self._coming.put(work)
         return await work.future
 
@@ -85,7 +84,8 @@ class Batcher(Generic[C, T]):
         while True:
             works = self._take()
             for work, result in zip(works, self._results(works), strict=True):
-                work.loop.call_soon_threadsafe(work.settle, result)
+                with suppress(RuntimeError):  # the loop of a client that has gone may be closed
+                    work.loop.call_soon_threadsafe(work.settle, result)
 
     def _take(self) -> list[Work[C, T]]:
         first, self._next = self._next or self._coming.get(), None

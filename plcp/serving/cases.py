@@ -64,12 +64,13 @@ class Packer:
 
     def cases(self, shard: Shard) -> list[Case]:
         """Its rows, in their order, as known at the end of its weeks."""
-        at, rows = shard.timeline.weeks, np.arange(len(shard))
+        at = shard.timeline.weeks
         starts, reasons = first_weeks(shard, at)
         origin = np.datetime64(shard.timeline.date(at), "D")
         found = [Case(*row) for row in zip(shard.sku_id, origin + 0 * starts, origin + (starts - at) * WEEK, reasons, strict=True)]
         rows = np.flatnonzero(reasons == "")
-        self._fill([found[row] for row in rows], inputs(shard, rows, np.full(len(rows), at), starts[rows], self.forecaster.spec))
+        if len(rows):
+            self._fill([found[row] for row in rows], inputs(shard, rows, np.full(len(rows), at), starts[rows], self.forecaster.spec))
         return found
 
     def _fill(self, cases: Sequence[Case], arrays: Arrays) -> None:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ray.serve._private import constants
-from ray.serve._private.haproxy import get_haproxy_binary
 
 from plcp.base import ConfigError
 from plcp.local_ray import unused_port
@@ -29,8 +28,10 @@ sed -i -e 's/^\\( *bind\\) \\*\\{{0,1\\}}:/\\1 127.0.0.1:/' "$3" && exec {binary
 def require_token_if_fast(fast: bool, token: str | None) -> None:
     """Raises ConfigError where HAProxy would let anyone in: behind it every request comes from this machine."""
     if fast and token is None:
-        raise ConfigError("serve.fast: behind HAProxy every request seems to come from this machine, so it needs a token: make one with "
-                          "`plcp token` and set PLCP_TOKEN")
+        raise ConfigError(
+            "serve.fast: behind HAProxy every request seems to come from this machine, so it needs a token: "
+            "make one with `plcp token` and set PLCP_TOKEN"
+        )
 
 
 def require_cluster_is(fast: bool) -> None:
@@ -58,6 +59,8 @@ def switched(fast: bool) -> Iterator[None]:
 
 def private(folder: Path) -> dict[str, str]:
     """Settings under which HAProxy keeps its files in a folder that is its own, and its pages on ports of this machine alone."""
+    from ray.serve._private.haproxy import get_haproxy_binary
+
     script = folder / "haproxy"
     script.write_text(CONFINED.format(binary=shlex.quote(get_haproxy_binary())))
     script.chmod(0o700)

@@ -47,10 +47,14 @@ class Shown:
 
 
 class Reader:
-    """Looks up; every method is for a thread beside the event loop."""
+    """Looks up; every method is for a thread beside the event loop, save what `at_hand` says."""
 
     def __init__(self, stock: Stock, published: Published | None, decided: Decided | None, live: Live) -> None:
         self.stock, self.published, self.decided, self.live = stock, published, decided, live
+
+    def at_hand(self) -> bool:
+        """Whether `present` takes microseconds, so that the event loop itself may ask."""
+        return self.live.at_hand(self.stock.catalogue())
 
     def present(self) -> Present:
         catalogue = self.stock.catalogue()

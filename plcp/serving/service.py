@@ -2,10 +2,11 @@
 
 import asyncio
 import datetime as dt
+import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from itertools import groupby
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,8 @@ from plcp.base import DataError
 from plcp.data.shards import Shard
 from plcp.forecast.forecaster import Forecast, Forecaster
 from plcp.serving import scorer
+from plcp.serving.batching import BatchConfig, Batcher
+from plcp.serving.cases import Case, CaseCache, Packer
 from plcp.serving.live import Live, Piece, first_mean
 from plcp.serving.observing import events_of
 from plcp.serving.problems import ProblemError, invalid
@@ -32,7 +35,6 @@ from plcp.serving.schemas import (
     ScenarioRequest,
     ScoreRequest,
 )
-from plcp.serving.scorer import Answer, answers
 from plcp.serving.store import Decided, Published, Stock
 from plcp.tables import FORECAST
 
@@ -53,42 +55,40 @@ class Service:
         published: Published | None,
         decided: Decided | None,
         live: Live,
-        batch_rows: int,
+        batch: BatchConfig,
         threads: int,
-    ):
+        cached_mib: int,
+    ) -> None:
+        """`threads` compute each pass; `cached_mib` is the memory for products kept ready."""
         self.forecaster, self.stock, self.live = forecaster, stock, live
-        self.batch_rows, self.threads = batch_rows, threads
+        self.batch, self.threads = batch, threads
         self.reader = Reader(stock, published, decided, live)
-        self._forward = ThreadPoolExecutor(1)  # one pass at a time, on all threads
-        self._lookup = ThreadPoolExecutor(1)  # files are read and rows put together beside the event loop, too
+        self.packer = Packer(forecaster)
+        self.cache = CaseCache((cached_mib << 20) // self.packer.case_bytes)
+        self._lookup = ThreadPoolExecutor(1)  # files are read and rows put together beside the event loop
         self._search = ThreadPoolExecutor(1)  # what goes over the whole catalog keeps no lookup waiting
         self._store = ThreadPoolExecutor(1)  # waits for the disk
+        self._tabled = ThreadPoolExecutor(1)  # passes whose tables are asked for, rather than JSON
+        self._passing = threading.Lock()  # one pass at a time, on all threads
+        self._shared = Batcher(self._pass, partial(self.packer.load, batch), partial(torch.set_num_threads, threads))
         live.wait(stock.catalogue())
-        self._answers([self._probe()])  # warms up, and fails here if the model cannot answer
+        self._probe = self.packer.cases(shard_of_products([PROBE], stock.catalogue().prepared))
+        self._pass([self._probe] * 2)  # warms up, and fails here if the model cannot answer
         self._checking, self._checked = asyncio.Lock(), time.monotonic()
 
-    async def batch(self, shards: list[Shard]) -> list[Answer]:
-        """An answer for each shard, from one pass through the model."""
-        return await beside(self._forward, self._answers, shards)
-
-    def _answers(self, shards: list[Shard]) -> list[Answer]:
-        torch.set_num_threads(self.threads)
-        same = groupby(shards, key=lambda shard: (id(shard.shop), shard.timeline))  # others share no pass
-        return [answer for _, group in same for answer in answers(self.forecaster, list(group))]
-
-    async def answer(self, shard: Shard) -> Answer:
-        """The answer of one shard of at most `batch_rows` rows."""
-        return (await self.batch([shard]))[0]
+    def _pass(self, requests: list[Sequence[Case]]) -> list[list[bytes]]:
+        """The forecasts of each request's cases in JSON, from one pass through the model."""
+        with self._passing:
+            values = self.packer.values([case for cases in requests for case in cases])
+        ends = np.cumsum([len(cases) for cases in requests]).tolist()
+        return [scorer.forecast_lines(cases, values[end - len(cases) : end]) for cases, end in zip(requests, ends, strict=True)]
 
     async def check(self) -> None:
         """A tiny real pass through the model, unless one was made just now; raises or hangs where answers would."""
         async with self._checking:
             if time.monotonic() - self._checked > PROBE_S:
-                await self.batch([await self.beside(self._probe)])
+                await self._shared(self._probe)
                 self._checked = time.monotonic()
-
-    def _probe(self) -> Shard:
-        return shard_of_products([PROBE], self.stock.catalogue().prepared)
 
     async def beside(self, function: Callable[..., T], *arguments: Any) -> T:
         """A lookup, beside the event loop."""
@@ -109,42 +109,72 @@ class Service:
             raise invalid(faults)
 
     async def _score(self, request: ScoreRequest) -> bytes:
-        present = await self.beside(self.reader.present)
-        places = await self.beside(present.catalogue.places, request.sku_ids)
-        rows: list[Row] = []
-        # one piece after the other, so that a large request leaves room for small ones between
-        for first in range(0, len(places), self.batch_rows):
-            rows += await self._catalog_rows(present, places[first : first + self.batch_rows])
-        for piece in await self._pieces_of(request.products, present):
-            rows += rows_of(await self.answer(piece), piece)
-        forecasts, skipped = [r for r in rows if isinstance(r, bytes)], [r for r in rows if not isinstance(r, bytes)]
+        present = await self._present()
+        rows = await self._catalog_rows(present, request.sku_ids)
+        if request.products:
+            own = await self.beside(shard_of_products, request.products, present.now)
+            rows += await self._rows(await self.beside(self.packer.cases, own))
+        forecasts, skipped = [row for row in rows if isinstance(row, bytes)], [row for row in rows if not isinstance(row, bytes)]
         return scorer.body(self.forecaster.digest, present.now.origin.isoformat(), forecasts, skipped)
 
-    async def _pieces_of(self, products: list[Product], present: Present) -> list[Shard]:
-        """Whole products, in pieces of one pass each."""
-        return pieces(await self.beside(shard_of_products, products, present.now), self.batch_rows) if products else []
+    async def _present(self) -> Present:
+        return self.reader.present() if self.reader.at_hand() else await self.beside(self.reader.present)
 
-    async def _catalog_rows(self, present: Present, places: np.ndarray) -> list[Row]:
-        """The rows of an answer for products of the catalog, each from the week its observations reach."""
-        found: dict[int, Row] = {}
-        for piece in await self._catalog_pieces(present, places):
-            rows = rows_of(await self.answer(piece.shard), piece.shard)
-            found |= dict(zip(piece.order.tolist(), rows, strict=True))
-        return [found[i] for i in range(len(places))]
+    async def _catalog_rows(self, present: Present, sku_ids: Sequence[str]) -> list[Row]:
+        """The rows of an answer for products of the catalog, each from the week its observations reach. Raises ProblemError naming those
+        that are not in it."""
+        moved = await self._moved(present, sku_ids)
+        held = self.cache.find(present.now, [sku for sku in sku_ids if sku not in moved])
+        ready = {case.sku_id: case for case in held if case}
+        places = await self._places(present, [sku for sku in sku_ids if sku not in ready])
+        rows: list[Row] = []
+        # one piece after the other, so that a large request leaves room for small ones between
+        for first in range(0, len(sku_ids), self.batch.rows):
+            asked = sku_ids[first : first + self.batch.rows]
+            new = [sku for sku in dict.fromkeys(asked) if sku not in ready]
+            read = await self._cases(present, np.array([places[sku] for sku in new])) if new else []
+            made = {case.sku_id: case for case in read}
+            rows += await self._rows([made.get(sku) or ready[sku] for sku in asked])
+            self.cache.keep(present.now, [case for case in read if case.sku_id not in moved])
+        return rows
 
-    async def _catalog_pieces(self, present: Present, places: np.ndarray) -> list[Piece]:
-        """The rows that products of the catalog are forecast from, weeks that are not over worked in."""
-        found = []
+    async def _moved(self, present: Present, sku_ids: Sequence[str]) -> set[str]:
+        """Those of the products that events of their own move: what they are forecast from is not kept."""
+        at_hand = self.live.at_hand(present.catalogue) and len(sku_ids) <= self.batch.rows
+        asked = sku_ids, present.told
+        return self.live.moved(*asked) if at_hand else await self.beside(self.live.moved, *asked)
+
+    async def _places(self, present: Present, sku_ids: Sequence[str]) -> dict[str, int]:
+        """Where these products stand in the catalog. Raises ProblemError naming those that are not in it."""
+        places = await self.beside(present.catalogue.places, sku_ids) if sku_ids else np.zeros(0, np.int64)
+        return dict(zip(sku_ids, places.tolist(), strict=True))
+
+    async def _cases(self, present: Present, places: np.ndarray) -> list[Case]:
+        """The products at some places of the catalog, read anew."""
+        found: dict[int, Case] = {}
         for piece in await self.beside(self._pieces, present, places):
-            shard = piece.shard
-            if piece.running:
-                rows = rows_of(await self.answer(shard), shard)
-                shard = await self.beside(piece.running.whole, shard, [first_mean(row, piece.running.week) for row in rows])
-            found.append(Piece(piece.order, shard))
-        return found
+            cases = await self.beside(self.packer.cases, await self._whole(piece))
+            found |= dict(zip(piece.order.tolist(), cases, strict=True))
+        return [found[i] for i in range(len(places))]
 
     def _pieces(self, present: Present, places: np.ndarray) -> list[Piece]:
         return list(self.live.pieces(present.catalogue, places, present.now, present.told))
+
+    async def _whole(self, piece: Piece) -> Shard:
+        """The rows that a piece's products are forecast from, a week that is not over worked in."""
+        if piece.running is None:
+            return piece.shard
+        rows = await self._rows(await self.beside(self.packer.cases, piece.shard))
+        return await self.beside(piece.running.whole, piece.shard, [first_mean(row, piece.running.week) for row in rows])
+
+    async def _rows(self, cases: Sequence[Case]) -> list[Row]:
+        """An answer's row for each case: its forecast in JSON, or the reason why there is none."""
+        known = [case for case in cases if not case.reason]
+        lines: list[bytes] = []
+        for first in range(0, len(known), self.batch.rows):
+            lines += await self._shared(known[first : first + self.batch.rows])
+        forecasts = iter(lines)
+        return [scorer.skipped(case) if case.reason else next(forecasts) for case in cases]
 
     async def tables(self, request: ScoreRequest) -> Tables:
         """The forecast tables of a request, whole, its products in their order. Raises ProblemError as `score` does."""
@@ -152,28 +182,30 @@ class Service:
         return await again_if_replaced(lambda: self._tables(request))
 
     async def _tables(self, request: ScoreRequest) -> Tables:
-        present = await self.beside(self.reader.present)
+        present = await self._present()
         places = await self.beside(present.catalogue.places, request.sku_ids)
         names, size = [*request.sku_ids], self.forecaster.config.batch_size
         found = []
         for first in range(0, len(places), size):
-            pieces = await self._catalog_pieces(present, places[first : first + size])
-            found += [await self._forecast(piece.shard, first + piece.order) for piece in pieces]
-        for shard in await self._pieces_of(request.products, present):
-            found.append(await self._forecast(shard, len(names) + np.arange(len(shard))))
-            names += shard.sku_id
+            pieces = await self.beside(self._pieces, present, places[first : first + size])
+            found += [await self._forecast(await self._whole(piece), first + piece.order) for piece in pieces]
+        if request.products:
+            own = await self.beside(shard_of_products, request.products, present.now)
+            found.append(await self._forecast(own, len(names) + np.arange(len(own))))
+            names += own.sku_id
         return {name: named(pl.concat([tables[name] for tables in found]), names) for name in FORECAST}
 
     async def _forecast(self, shard: Shard, places: np.ndarray) -> Tables:
         """The forecast tables of a shard, its rows named by these places."""
         keys = pl.Series("sku_id", [f"{place:08d}" for place in places])
         rows = Shard(shard.frame.with_columns(keys), shard.timeline, shard.shop)
-        forecast, skipped = await beside(self._forward, self._forward_pass, rows)
+        forecast, skipped = await beside(self._tabled, self._forward_pass, rows)
         return {name: getattr(forecast, name) for name in FORECAST if name != "skipped"} | {"skipped": skipped}
 
     def _forward_pass(self, shard: Shard) -> tuple[Forecast, pl.DataFrame]:
         torch.set_num_threads(self.threads)
-        return self.forecaster.forecast_shard(shard, shard.timeline.origin)
+        with self._passing:
+            return self.forecaster.forecast_shard(shard, shard.timeline.origin)
 
     async def embed(self, request: ScoreRequest) -> EmbedAnswer:
         """The embeddings of a request's products. Raises ProblemError as `score` does."""
@@ -187,12 +219,13 @@ class Service:
         return await again_if_replaced(lambda: self._scenario(request))
 
     async def _scenario(self, request: ScenarioRequest) -> ScenarioAnswer:
-        present = await self.beside(self.reader.present)
+        present = await self._present()
         if request.product:
-            shard = (await self._pieces_of([request.product], present))[0]
+            shard = await self.beside(shard_of_products, [request.product], present.now)
         else:
             places = await self.beside(present.catalogue.places, [request.sku_id])
-            shard = (await self._catalog_pieces(present, places))[0].shard
+            (piece,) = await self.beside(self._pieces, present, places)
+            shard = await self._whole(piece)
         pair = await self.beside(both, shard, path_of(request))
         tables = await self._forecast(pair, np.arange(len(NAMES)))
         if len(tables["skipped"]):
@@ -221,16 +254,16 @@ class Service:
         return await again_if_replaced(lambda: self._sku(sku_id))
 
     async def _sku(self, sku_id: str) -> bytes:
-        present = await self.beside(self.reader.present)
+        present = await self._present()
         shown = await self.beside(self.reader.sku, present, sku_id)
         if shown.known:
             return shown.body(shown.forecast, shown.reason)
-        row = (await self._catalog_rows(present, await self.beside(present.catalogue.places, [sku_id])))[0]
+        (row,) = await self._catalog_rows(present, [sku_id])
         return shown.body(row, None) if isinstance(row, bytes) else shown.body(None, row["reason"])
 
     async def model(self) -> ModelAnswer:
         """What answers here."""
-        now, shelf = (await self.beside(self.reader.present)).now, await self.beside(self.reader.shelf)
+        now, shelf = (await self._present()).now, await self.beside(self.reader.shelf)
         return ModelAnswer(
             digest=self.forecaster.digest,
             origin=now.origin,
@@ -253,17 +286,7 @@ async def again_if_replaced(attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await attempt()
 
 
-def rows_of(answer: Answer, shard: Shard) -> list[Row]:
-    """A row of the answer for each of the shard: its forecast, or why there is none."""
-    forecasts, skipped = iter(answer.forecasts), list(reversed(answer.skipped))
-    return [skipped.pop() if skipped and skipped[-1]["sku_id"] == sku else next(forecasts) for sku in shard.sku_id]
-
-
 def named(table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """A table whose SKUs are places, in their order, under the names at those places."""
     ordered = table.sort("sku_id", maintain_order=True)
     return ordered.with_columns(pl.Series("sku_id", names, dtype=pl.String).gather(ordered["sku_id"].cast(pl.UInt32)))
-
-
-def pieces(shard: Shard, rows: int) -> list[Shard]:
-    return [Shard(shard.frame[i : i + rows], shard.timeline, shard.shop) for i in range(0, len(shard), rows)]

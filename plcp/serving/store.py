@@ -1,6 +1,7 @@
 """What the endpoint looks up: products in PREPARED, forecasts in the last run of SCORES, by memory map."""
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -34,24 +35,26 @@ class Current(Generic[Mark, T]):
     def __init__(self, mark: Callable[[], Mark | None], make: Callable[[], T]) -> None:
         self._mark, self._make = mark, make
         self._worker = ThreadPoolExecutor(1)
+        self._lock = threading.Lock()
         self._coming: tuple[Mark, Future[T]] | None = None
         self._seen = mark()
         self._value = make() if self._seen is not None else None
 
     def get(self) -> T | None:
-        """None while there never was anything."""
-        mark = self._mark()
-        if self._coming and self._coming[1].done():
-            self._arrive(*self._coming)
-        if mark is not None and mark != self._seen and self._coming is None:
-            self._coming = mark, self._worker.submit(self._make)
-        return self._value
+        """At once, for any thread; None while there never was anything."""
+        with self._lock:
+            mark = self._mark()
+            if self._coming and self._coming[1].done():
+                self._arrive(*self._coming)
+            if mark is not None and mark != self._seen and self._coming is None:
+                self._coming = mark, self._worker.submit(self._make)
+            return self._value
 
     def wait(self) -> T | None:
         """As `get`, when the newest is there."""
         self.get()
-        if self._coming:
-            self._coming[1].exception()
+        if coming := self._coming:
+            coming[1].exception()
         return self.get()
 
     def _arrive(self, mark: Mark, coming: Future[T]) -> None:

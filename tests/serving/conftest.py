@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from plcp.forecast.forecaster import Forecaster
 from plcp.forecast.runs import Run
 from plcp.serving.api import create_api
+from plcp.serving.batching import BatchConfig
 from plcp.serving.live import Live
 from plcp.serving.observations import SqliteObservations
 from plcp.serving.service import Service
@@ -37,7 +38,9 @@ def service(shop: Shop, scores: Path | None = None, observed: Path | None = None
     published = Published(scores) if scores else None
     live = Live(SqliteObservations(observed or shop.prepared.with_name(f"{next(NUMBER)}.sqlite")), shop.prepared.with_name("observed"))
     decided = Decided(scores.parent) if scores else None
-    return Service(Forecaster.load(shop.model), Stock(shop.prepared), published, decided, live, batch_rows=5, threads=1)
+    return Service(
+        Forecaster.load(shop.model), Stock(shop.prepared), published, decided, live, BatchConfig(rows=5), threads=1, cached_mib=1
+    )
 
 
 def client_of(service: Service) -> TestClient:

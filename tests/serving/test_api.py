@@ -2,6 +2,7 @@ import base64
 import datetime as dt
 import io
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from starlette.testclient import TestClient
 from plcp import tables
 from plcp.data.contract import Dataset
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
-from plcp.data.shards import Shard
 from plcp.forecast.runs import publish
+from plcp.forecast.values import Values
+from plcp.serving.cases import Case
 from plcp.serving.problems import MEDIA_TYPE
-from plcp.serving.scorer import Answer
 from tests.conftest import little_shop, photo
 from tests.forecast.shop import score_here, tiny_artifact
 from tests.serving.conftest import Shop, client_of, service
@@ -221,13 +222,13 @@ def test_the_model_tells_what_it_is(client: TestClient, shop: Shop) -> None:
 def test_probes_in_a_row_cost_one_pass_through_the_model(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     made = service(shop)
     passes: list[int] = []
-    batch = made.batch
+    values = made.packer.values
 
-    async def counted(shards: list[Shard]) -> list[Answer]:
-        passes.append(len(shards))
-        return await batch(shards)
+    def counted(cases: Sequence[Case]) -> Values:
+        passes.append(len(cases))
+        return values(cases)
 
-    monkeypatch.setattr(made, "batch", counted)
+    monkeypatch.setattr(made.packer, "values", counted)
     monkeypatch.setattr(made, "_checked", -1e9)
     with client_of(made) as client:
         assert [client.get("/readyz").status_code for _ in range(5)] == [200] * 5

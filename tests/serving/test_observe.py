@@ -108,6 +108,18 @@ def test_one_products_own_sales_move_it_alone(client: TestClient, later: Later) 
     np.testing.assert_allclose(mean(after[sold]), weekly["mean"].to_numpy(), rtol=0.1)  # siblings are still those of the weekly run
 
 
+def test_a_product_is_kept_ready_until_events_of_its_own_move_it(client: TestClient, made: Service) -> None:
+    first = forecasts(client, "P001", "P002")
+    assert forecasts(client, "P001", "P002") == first
+    assert (made.cache.hits, made.cache.misses) == (2, 2)
+    tell(client, observations=[{"event_id": "1", "sku_id": "P001", "date": str(ORIGIN), "units": 40}])
+    for hits in (3, 4):
+        moved = forecasts(client, "P001", "P002")
+        assert (made.cache.hits, made.cache.misses) == (hits, 2), "what was read with the event is not kept: another may follow it"
+        assert moved["P001"]["origin"] == str(ORIGIN + dt.timedelta(weeks=1))
+        assert moved["P002"] == first["P002"]
+
+
 def test_a_sale_of_today_moves_the_forecast_at_once_and_an_empty_morning_hardly(client: TestClient, later: Later) -> None:
     sku = next(row["sku_id"] for row in forecasts(client, *SKUS).values() if "curve" in row and mean(row)[0] > 1)
     monday = ORIGIN.isoformat()

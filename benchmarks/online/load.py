@@ -1,0 +1,169 @@
+"""The load generator: HTTP/1.1 over kept connections, from a process of its own.
+
+A request is bytes made beforehand, and of an answer the status and the length are read: a general client spends more of a core on a
+request than the service does, and on the same two cores would measure itself. Latencies at a fixed rate count from the moment a request was
+due, not from when a busy connection got round to sending it (coordinated omission).
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import uvloop
+
+HEAD_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send where. Without a rate every connection sends its next request as soon as it has its answer."""
+
+    port: int
+    requests: Sequence[bytes]  # whole HTTP requests, sent in turn
+    connections: int
+    seconds: float
+    warm_up: float = 2  # seconds before, not counted
+    rate: float | None = None  # requests a second over all connections
+
+
+@dataclass(frozen=True)
+class Outcome:
+    latencies: np.ndarray  # seconds, one per answered request
+    failures: int  # answers with another status than 200, and connections lost
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds."""
+        return float(np.percentile(self.latencies, share) * 1e3)
+
+
+def post(path: str, body: bytes, token: str, kind: str = "application/json") -> bytes:
+    """A POST as it goes over the wire."""
+    return _request("POST", path, token, f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n") + body
+
+
+def get(path: str, token: str) -> bytes:
+    """A GET as it goes over the wire."""
+    return _request("GET", path, token, "")
+
+
+def _request(method: str, path: str, token: str, more: str) -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n{more}\r\n".encode()
+
+
+def measure(load: Load) -> Outcome:
+    """Send the load from a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(send, load).result()
+
+
+def send(load: Load) -> Outcome:
+    return uvloop.run(Sender(load).run())
+
+
+class Connection(asyncio.Protocol):
+    """One request at a time; the answer's status is told to whoever sent it."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[int] | None = None
+        self._seen, self._missing, self._status = b"", -1, 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def ask(self, request: bytes) -> "asyncio.Future[int]":
+        assert self._transport is not None
+        self._answer = asyncio.get_running_loop().create_future()
+        self._seen, self._missing = b"", -1
+        self._transport.write(request)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        if self._missing < 0:
+            self._seen += data
+            end = self._seen.find(HEAD_END)
+            if end < 0:
+                return
+            self._status = int(self._seen[9:12])
+            head = self._seen[:end].lower()
+            at = head.index(b"content-length:") + 15
+            self._missing = int(head[at : at + 20].split(b"\r")[0]) - (len(self._seen) - end - len(HEAD_END))
+        else:
+            self._missing -= len(data)
+        if self._missing == 0 and self._answer and not self._answer.done():
+            self._answer.set_result(self._status)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._answer and not self._answer.done():
+            self._answer.set_result(0)
+
+
+class Sender:
+    """One run of a load."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.latencies: list[float] = []
+        self.failures, self._sent = 0, 0
+        self._begin, self._end = 0.0, 0.0
+        self._due: deque[float] = deque()
+
+    async def run(self) -> Outcome:
+        self._begin = time.perf_counter() + self.load.warm_up
+        self._end = self._begin + self.load.seconds
+        paced = asyncio.create_task(self._pace(self.load.rate)) if self.load.rate else None
+        await asyncio.gather(*(self._connection() for _ in range(self.load.connections)))
+        if paced:
+            await paced
+        return Outcome(np.array(self.latencies), self.failures, self.load.seconds)
+
+    async def _pace(self, rate: float) -> None:
+        due = time.perf_counter()
+        while due < self._end:
+            self._due.append(due)
+            due += 1 / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+
+    async def _connection(self) -> None:
+        connection = await self._connect()
+        while time.perf_counter() < self._end:
+            due = await self._next()
+            if due is None:
+                return
+            request = self.load.requests[self._sent % len(self.load.requests)]
+            self._sent += 1
+            status = await connection.ask(request)
+            done = time.perf_counter()
+            if self._begin <= due and done <= self._end + 1:
+                if status == 200:
+                    self.latencies.append(done - due)
+                else:
+                    self.failures += 1
+            if status == 0:
+                connection = await self._connect()
+
+    async def _connect(self) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self.load.port)
+        return connection
+
+    async def _next(self) -> float | None:
+        """When the next request is due: now, or by the rate; None where none comes any more."""
+        if self.load.rate is None:
+            return time.perf_counter()
+        while not self._due:
+            if time.perf_counter() > self._end:
+                return None
+            await asyncio.sleep(0.0005)
+        return self._due.popleft()

@@ -62,7 +62,7 @@ def weekly(
                 failed = error
                 say(f"no new model, the old one stays: {error}")
 
-    score_decide_report(story, live_model(out / "refresh", model), prepared, dataset, out, settings)
+    score_decide_report(story, live_model(out / "refresh", model, prepared.origin), prepared, dataset, out, settings)
     if failed:
         raise failed
 

@@ -1,5 +1,8 @@
 """What every component shares: the closed Config it owns, and the error a user is meant to read."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 from pydantic import BaseModel
 
 
@@ -21,3 +24,14 @@ class ModelError(PlcpError):
 
 class ConfigError(PlcpError):
     """An option that does not exist or has a wrong value."""
+
+
+def dotted(
+    options: dict[str, Any], whole: Callable[[dict[str, Any]], bool] = lambda value: False, above: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Nested options by their dotted names; `whole` says which dicts are values themselves."""
+    for name, value in options.items():
+        if isinstance(value, dict) and not whole(value):
+            yield from dotted(value, whole, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value

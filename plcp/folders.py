@@ -1,6 +1,7 @@
-"""Folders that appear whole or not at all, and never take the place of anything but their own kind."""
+"""Folders that appear whole or not at all, and never take the place of anything but their own kind; and what files hold."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -46,3 +47,9 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,8 +20,8 @@ from plcp.data.prepared import MANIFEST, PrepareConfig, Prepared
 from plcp.data.shard_rows import write_shard
 from plcp.data.simulator import SimulatorConfig, simulate
 from plcp.data.spec import Spec
+from plcp.folders import sha256
 from plcp.forecast import artifact
-from plcp.forecast.runs import checksum
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
 from plcp.training.task import vocabulary_texts
@@ -71,7 +71,7 @@ def copied(catalog: Path, out: Path, change: Callable[[pl.DataFrame, int], pl.Da
         path = out / "shards" / f"part-{number:05d}.parquet"
         frame = change(pl.read_parquet(catalog / "shards" / names[number % len(names)]), number)
         write_shard(frame, path)
-        manifest["shards"].append({"file": path.name, "rows": len(frame), "digest": checksum(path)})
+        manifest["shards"].append({"file": path.name, "rows": len(frame), "digest": sha256(path)})
     manifest["digest"] = hashlib.sha256(json.dumps(manifest["shards"]).encode()).hexdigest()
     (out / MANIFEST).write_text(json.dumps(manifest))
     return out

@@ -24,7 +24,7 @@ from plcp.data.simulator.config import SimulatorConfig
 from plcp.training.runs import TrainConfig
 
 SKUS, IMAGE_SIZE = 1000, 64
-PRESETS = {"tiny": (512, 60), "base": (64, 50)}  # cases a step, steps
+PRESETS = {"tiny": (512, 30), "base": (64, 24)}  # cases a step, steps
 OF_BARE, OF_TRAINER, EFFICIENCY, MOST_WAITING = 0.95, 1.0, 0.85, 0.02
 
 

@@ -10,6 +10,7 @@ from plcp.base import Config
 
 WEEKS_PER_YEAR = 52
 PRICE_DAYS = 28  # the price customers pay now: mean over the last four weeks with sales, so that one odd order does not set it
+FIRST_LEVEL = pl.col("category").str.split(">").list.first().str.strip_chars()
 
 
 class SupplyConfig(Config):
@@ -42,7 +43,7 @@ def terms(tables: Mapping[str, pl.LazyFrame], config: SupplyConfig) -> pl.DataFr
 
 def _products(products: pl.LazyFrame) -> pl.LazyFrame:
     newest = products.sort("known_at", nulls_last=False, maintain_order=True).unique("sku_id", keep="last", maintain_order=True)
-    return newest.select("sku_id", "title", "list_price", group=pl.col("category").str.split(">").list.first().str.strip_chars())
+    return newest.select("sku_id", "title", "list_price", group=FIRST_LEVEL)
 
 
 def _prices(sales: pl.LazyFrame) -> pl.LazyFrame:

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from plcp.base import Config, ModelError
+from plcp.base import Config, ConfigError, ModelError
 from plcp.data import asof
 from plcp.data.contract import Dataset
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
@@ -75,14 +75,16 @@ class Decision:
     interval: tuple[float, float] | None = None  # 95%, over products
 
 
-def live_model(out: Path, given: Path) -> Path:
-    """The model that refreshes of `given` made live; `given` itself where none did, or where it is another than they began with."""
+def live_model(out: Path, given: Path, origin: dt.date) -> Path:
+    """The model that refreshes of `given` made live; `given` itself where none did, where it is another than they began with, and for data
+    up to an earlier `origin`, which a refreshed model may have learned from the time after."""
     path = out / "LIVE.json"
     if not path.exists():
         return given
     live = read_json(path)
     model = out / str(live.get("model"))
-    return model if live.get("began_with") == artifact.digest(given) and model.exists() else given
+    same = live.get("began_with") == artifact.digest(given) and model.exists()
+    return model if same and artifact.read_config(model).origin <= origin else given
 
 
 def refresh(
@@ -113,13 +115,19 @@ def refresh(
         decision = read_decision(decided)
     else:
         folder.mkdir(parents=True, exist_ok=True)
+        live = live_model(out, given, prepared.origin)
         with sharing_vectors(folder / "prepared", prepared.root):
-            decision = decide(live_model(out, given), dataset, prepared, folder, config, training, shards or PrepareConfig(), seed)
+            decision = decide(live, dataset, prepared, folder, config, training, shards or PrepareConfig(), seed)
         write_json(decided, asdict(decision))
         shutil.rmtree(folder / "prepared", ignore_errors=True)  # as large as the catalog, and of no more use
-    if decision.accepted:
-        write_json(out / "LIVE.json", {"model": f"{folder.name}/model", "digest": decision.new, "began_with": origin})
+    if decision.accepted and not superseded(out, given, folder / "model"):
+        write_json(out / "LIVE.json", {"model": f"{folder.name}/model", "began_with": origin})
     return decision
+
+
+def superseded(out: Path, given: Path, model: Path) -> bool:
+    """Whether a model that learned from later weeks is live: an old week that is run again does not bring its own back."""
+    return artifact.read_config(live_model(out, given, dt.date.max)).origin > artifact.read_config(model).origin
 
 
 @contextmanager
@@ -147,13 +155,19 @@ def decide(
 ) -> Decision:
     """Make the new model and hold both against what came."""
     before, digest = artifact.read_config(old), artifact.digest(old)
+    if config.weeks > before.spec.horizon:
+        raise ConfigError(f"refresh.weeks {config.weeks}: the model forecasts {before.spec.horizon} weeks; judge by as many at most")
     first = prepared.origin - dt.timedelta(weeks=config.weeks)
-    if before.origin > first:
-        due = before.origin + dt.timedelta(weeks=config.weeks)
-        reason = f"the model learned from weeks up to {before.origin}: there are {config.weeks} weeks that it has not seen from {due} on"
+    options = config.training(training, before)
+    if before.origin > options.held_back_from(first):
+        weeks = config.weeks + options.loader.validation_weeks
+        due = before.origin + dt.timedelta(weeks=weeks)
+        reason = (
+            f"the model learned from weeks up to {before.origin}; from {due} on there are the {weeks} weeks that it has not seen, "
+            f"{options.loader.validation_weeks} to validate a new one and {config.weeks} to judge both"
+        )
         return Decision(False, reason, digest)
     known = prepare(asof.cut(dataset, first), folder / "prepared", shards)
-    options = config.training(training, before)
     train(known.root, folder / "run", options, seed, pretrained=old)
     new = export(folder / "run", folder / "model")
     return judge(digest, artifact.digest(new), *losses(old, new, known, prepared, config), first, config)

@@ -25,7 +25,7 @@ from plcp.data.calendar import CALENDAR
 from plcp.data.features import NUMERIC, POOL
 from plcp.data.hashing import HASHED
 from plcp.data.spec import FUTURE, Spec
-from plcp.folders import replacing
+from plcp.folders import replacing, sha256
 from plcp.forecast.calibration import Calibration
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
@@ -164,11 +164,6 @@ def _checksums(folder: Path) -> dict[str, str]:
 def files(folder: Path) -> list[str]:
     """Names of all files that need a checksum."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != CHECKSUMS)
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def card(model: LifeCycleModel, config: ArtifactConfig, facts: dict[str, str | int | float]) -> str:

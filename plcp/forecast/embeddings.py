@@ -6,6 +6,7 @@ cache or not: so a full cache, an empty one and none give the same forecast.
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -52,7 +53,8 @@ def vectors_beside(prepared: Path) -> Path:
 class TowerCache:
     """Vectors of one tower, and in Parquet files below `folder`, where there is one, kept apart by the tower's digest.
 
-    Any number of processes may write to it: each adds files of its own, named by what they hold, written aside and renamed.
+    Any number of processes may write to it: each adds files of its own, named by what they hold, written aside and renamed. So may any
+    number of threads.
     """
 
     def __init__(self, folder: Path | None = None, digest: str = "") -> None:
@@ -60,28 +62,32 @@ class TowerCache:
         self._read: set[str] = set()
         self._row: dict[bytes, int] = {}
         self._vectors = np.zeros((0, 0), np.float16)  # a row each, and room for more
+        self._alone = threading.Lock()
 
     def find(self, keys: Sequence[bytes]) -> np.ndarray:
         """Rows of the keys for `take`, (n,); -1 for what is not held."""
-        rows = self._rows(keys)
-        if self.folder and (rows < 0).any():
-            self._load(self.folder)
+        with self._alone:
             rows = self._rows(keys)
-        return rows
+            if self.folder and (rows < 0).any():
+                self._load(self.folder)
+                rows = self._rows(keys)
+            return rows
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """float16 vectors, (n, width)."""
-        return self._vectors[rows]
+        with self._alone:
+            return self._vectors[rows]
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Add float16 vectors (n, width), all of one width."""
         if not keys:
             return
-        self._hold(keys, vectors)
+        name = f"{hashlib.sha256(b''.join(sorted(keys))).hexdigest()[:32]}.parquet"
+        with self._alone:
+            self._hold(keys, vectors)
+            self._read.add(name)
         if self.folder is None:
             return
-        name = f"{hashlib.sha256(b''.join(sorted(keys))).hexdigest()[:32]}.parquet"
-        self._read.add(name)
         frame = pl.DataFrame({"key": pl.Series(keys, dtype=pl.Binary), "vector": [row.tobytes() for row in vectors]}).sort("key")
         aside = self.folder / f".{name}.{uuid4().hex}.writing"
         try:

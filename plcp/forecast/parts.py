@@ -12,8 +12,9 @@ from plcp import tables
 from plcp.base import DataError, ModelError
 from plcp.data.prepared import MANIFEST, Prepared
 from plcp.data.shards import Shard
+from plcp.folders import sha256
 from plcp.forecast.forecaster import Forecast, ForecasterConfig
-from plcp.forecast.runs import FileRecord, PartRecord, Run, checksum
+from plcp.forecast.runs import FileRecord, PartRecord, Run
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Part:
 def read(part: Part) -> Shard:
     """The part's shard, or what was asked for of it. Raises DataError naming the file if it is not the one that was planned."""
     path = part.prepared / "shards" / part.shard
-    if not path.exists() or checksum(path) != part.digest:
+    if not path.exists() or sha256(path) != part.digest:
         raise DataError(f"{path}: missing, or changed since it was prepared; run `plcp prepare` again")
     shard = opened(part.prepared, (part.prepared / MANIFEST).stat().st_mtime_ns).read(part.index)
     return replace(shard, frame=shard.frame.filter(pl.col("sku_id").is_in(part.only))) if part.only else shard
@@ -94,7 +95,7 @@ def store(part: Part, frames: dict[str, pl.DataFrame], skus: int, skipped: int) 
         for name, frame in frames.items():
             path = aside / name / f"{part.name}.parquet"
             tables.write(tables.FORECAST[name], frame, path, metadata)
-            files[name] = FileRecord(rows=len(frame), bytes=path.stat().st_size, sha256=checksum(path))
+            files[name] = FileRecord(rows=len(frame), bytes=path.stat().st_size, sha256=sha256(path))
         record = PartRecord(
             part=part.name,
             shard=part.shard,

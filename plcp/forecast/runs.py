@@ -23,6 +23,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ValidationError
 
 from plcp.base import DataError
+from plcp.folders import sha256
 from plcp.tables import FORECAST
 
 PARTS, ASIDE, LOCK, MANIFEST, FAILURES = ".parts", ".aside", ".lock", "manifest.json", "failures.json"
@@ -165,7 +166,7 @@ class Run:
 
     def intact(self, record: PartRecord) -> bool:
         paths = {name: self.file(name, record.part) for name in FORECAST}
-        return all(name in record.files and path.exists() and checksum(path) == record.files[name].sha256 for name, path in paths.items())
+        return all(name in record.files and path.exists() and sha256(path) == record.files[name].sha256 for name, path in paths.items())
 
     def fail(self, failures: list[Failure]) -> Path:
         path = self.root / FAILURES
@@ -230,8 +231,3 @@ def replace_text(path: Path, text: str) -> None:
 
 def first_error(error: ValidationError) -> str:
     return str(error.errors(include_url=False)[0]["msg"])
-
-
-def checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

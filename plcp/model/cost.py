@@ -98,9 +98,9 @@ def build(config: ModelConfig, widths: InputWidths, vocabulary: int) -> LifeCycl
     return LifeCycleModel(config, widths, text, None if config.image is None else _tower(ImageTower, config.image))
 
 
-def _tower(kind: type[T], config: TextTowerConfig | ImageTowerConfig, *sizes: int) -> T:
-    tower: Any = kind.build(config, *sizes) if config.source == TINY else kind.restore(Path(config.source), config)  # type: ignore
-    return tower
+def _tower(kind: Any, config: TextTowerConfig | ImageTowerConfig, *sizes: int) -> Any:
+    """`kind`: the tower's class, which takes its own kind of configuration."""
+    return kind.build(config, *sizes) if config.source == TINY else kind.restore(Path(config.source), config)
 
 
 def empty_batch(config: ModelConfig, widths: InputWidths, shape: Shape) -> dict[str, Tensor]:

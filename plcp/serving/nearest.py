@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from plcp.decisions.substitutes import SubstitutesConfig
+from plcp.decisions.supply import FIRST_LEVEL
 from plcp.forecast.shelves import DIRECTIONS
 from plcp.serving.observations import Observations
 from plcp.serving.problems import ProblemError
@@ -71,7 +72,7 @@ def available(catalogue: Catalogue, shelf: Shelf, observations: Observations, ro
     known = catalogue.snapshot.take(near["place"].to_numpy(), facts).drop("sku_id")
     near = near.drop("place").hstack(known)
     sold_out = out_of_stock(near, observations, catalogue)
-    near = near.filter(~pl.col("sku_id").is_in(sold_out)).with_columns(group=first_level)
+    near = near.filter(~pl.col("sku_id").is_in(sold_out)).with_columns(group=FIRST_LEVEL)
     return near.select(*LISTED, "stage", "units", "ending", "similarity", "group")
 
 
@@ -89,6 +90,3 @@ def out_of_stock(near: pl.DataFrame, observations: Observations, catalogue: Cata
 def group(category: str | None) -> str | None:
     """The first level of a category."""
     return category.split(">")[0].strip() if category else None
-
-
-first_level = pl.col("category").str.split(">").list.first().str.strip_chars()

@@ -16,6 +16,7 @@ from typing import Protocol
 import polars as pl
 
 from plcp.base import ConfigError
+from plcp.folders import alone
 from plcp.tables import SALES
 
 EVENT = {"event_id": pl.String(), **{name: kind for name, kind in SALES.schema.items() if name != "cancelled_at"}}
@@ -80,7 +81,9 @@ class SqliteObservations:
         columns = ", ".join(f"{name} {types[kind]}" for name, kind in EVENT.items())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._connection as db:
+            # nobody waits for the change to a write-ahead log, however long others may: two that make it at once fail
+            with alone(path.parent), self._connection as db:
+                db.execute("PRAGMA journal_mode = WAL")
                 db.execute(f"CREATE TABLE IF NOT EXISTS events ({columns}, PRIMARY KEY (event_id)) WITHOUT ROWID")
                 db.execute("CREATE INDEX IF NOT EXISTS by_sku ON events (sku_id, date)")
                 db.execute("CREATE INDEX IF NOT EXISTS by_date ON events (date, units)")
@@ -93,7 +96,6 @@ class SqliteObservations:
         """This thread's own."""
         if not hasattr(self._local, "db"):
             self._local.db = sqlite3.connect(self.path, timeout=BUSY_S)
-            self._local.db.execute("PRAGMA journal_mode = WAL")
             self._local.db.execute("PRAGMA synchronous = FULL")
         return self._local.db
 

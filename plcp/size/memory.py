@@ -27,6 +27,11 @@ class Layout:
         return f"ZeRO-{self.stage}" + (f", {self.offload} offload" if self.offload != "none" else "")
 
     @property
+    def trains(self) -> bool:
+        """Whether `plcp train` takes it. Not with moments on a drive: DeepSpeed 0.19 forgets them when it loads its checkpoint."""
+        return self.offload != "nvme"
+
+    @property
     def bytes(self) -> int:
         return PRECISIONS[self.precision]
 

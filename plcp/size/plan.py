@@ -50,6 +50,7 @@ class Plan:
                 "layout": c.layout.name,
                 "precision": c.layout.precision,
                 "fits": c.micro_batch is not None,
+                "trains": c.layout.trains,
                 "micro_batch": c.micro_batch,
                 "device_bytes": c.memory.device,
                 "away_bytes": c.memory.away,
@@ -112,7 +113,7 @@ class Sizing:
 
     def plan(self) -> Plan:
         choices = [self.choice(layout) for layout in layouts(self.request.precision)]
-        fitting = [c for c in choices if c.micro_batch is not None]
+        fitting = [c for c in choices if c.micro_batch is not None and c.layout.trains]
         best = min(fitting, key=lambda c: (c.step.whole.value, c.layout.stage), default=None)
         return Plan([*self.model_figures(), *(self.figures(best) if best else [])], choices, best)
 

@@ -43,6 +43,7 @@ def items_table(choice: Choice) -> pl.DataFrame:
 
 def layout_row(choice: Choice) -> tuple[str, str, float, float, str, float, str]:
     fits = str(choice.micro_batch) if choice.micro_batch else "does not fit"
+    fits = fits if choice.layout.trains else f"({fits})"
     needed, step = choice.memory, choice.step
     share = f"{step.network_share:.0%}"
     return choice.layout.name, choice.layout.precision, needed.device / GB, needed.away / GB, fits, step.whole.value, share

@@ -227,10 +227,14 @@ def _local(checkpoint: ray.train.Checkpoint) -> tuple[Path, State]:
 
 def learnt(place: str | Path) -> Path:
     """The file of a run's weights: those of its refit, where it has a finished one, else the best ones. Raises ModelError."""
-    folder, state = last(place)
-    if state.refit_from is None or not (folder / WEIGHTS).exists():
-        folder, _ = best(place)
+    folder, _ = refitted(place) or best(place)
     return folder / WEIGHTS
+
+
+def refitted(place: str | Path) -> tuple[Path, State] | None:
+    """As `last`, where that ends a refit."""
+    folder, state = last(place)
+    return (folder, state) if state.refit_from is not None and (folder / WEIGHTS).exists() else None
 
 
 def _found(place: str | Path, found: T | None) -> T:

@@ -26,6 +26,10 @@ class TrainingError(PlcpError):
     """A run that cannot go on."""
 
 
+class DivergedError(TrainingError):
+    """A run whose numbers are no longer finite: it would come to the same again."""
+
+
 class Endurance(UserCallback):
     """Decides in Ray Train's controller which failures of workers end a run: what the user can mend, and many without a checkpoint in
     between. From all others the workers start again, from the last checkpoint."""

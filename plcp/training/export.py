@@ -36,10 +36,10 @@ def export(run: Path, model: Path) -> Path:
     preprocessor = Preprocessor.load(this.folder / PREPROCESSOR)
     trained = load_weights(this, preprocessor, folder / checkpoint.WEIGHTS)
     calibration = calibrate(this, trained, preprocessor)  # by weights that never saw the weeks held back
-    last, end = checkpoint.last(this.place)
     refit = 0
-    if end.refit_from is not None and (last / checkpoint.WEIGHTS).exists():
-        trained, refit = load_weights(this, preprocessor, last / checkpoint.WEIGHTS), end.step - end.refit_from
+    if refitted := checkpoint.refitted(this.place):
+        last, end = refitted
+        trained, refit = load_weights(this, preprocessor, last / checkpoint.WEIGHTS), end.step - (end.refit_from or 0)
     facts: dict[str, str | int | float] = {
         "steps": state.best_step,
         "steps of the refit": refit,

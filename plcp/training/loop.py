@@ -18,11 +18,12 @@ from plcp.base import DataError
 from plcp.console import errors
 from plcp.data.loader import CaseLoader
 from plcp.data.prepared import Prepared
+from plcp.folders import alone
 from plcp.forecast.embeddings import vectors_beside
 from plcp.model.preprocess import Preprocessor
 from plcp.training import checkpoint, cluster, progress
 from plcp.training.checkpoint import Saver, State
-from plcp.training.cluster import TrainingError
+from plcp.training.cluster import DivergedError, TrainingError
 from plcp.training.engine import Engine, loading_shares
 from plcp.training.preemption import Notice, PreemptedError
 from plcp.training.pretrained import start_of
@@ -36,8 +37,7 @@ from plcp.training.trackers import open_trackers, require
 from plcp.training.work import Work, peak_flops
 
 SHOWN_SKUS = 20  # of a batch that went wrong
-VALIDATION_BATCH = 256  # cases at most
-SAME_LOSS = {"fp32": 1e-3, "bf16": 2e-2}  # relative difference that rounding may make
+SAME_LOSS = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2}  # relative difference that rounding may make
 
 
 def train(
@@ -73,13 +73,14 @@ def run_workers(run: Run) -> None:
     cluster.connect(least)
     asked = config.cpus_per_worker, config.gpus_per_worker
     cpus, gpus = cluster.share(cluster.nodes_up(), cluster.expected(cluster.nodes_up(), least, most, *asked), *asked)
-    while True:
-        checkpoint.recover(run.place)
-        try:
-            return cluster.fit(functools.partial(worker, run, cpus), run.place, config.workers, cpus, gpus, config.max_failures)
-        except DamagedError as damaged:
-            Store(run.place).leave_out(damaged)
-            errors.print(f"train: {damaged}; continuing from the one before")
+    with alone(run.folder):  # a second driver of the same run waits for the first
+        while True:
+            checkpoint.recover(run.place)
+            try:
+                return cluster.fit(functools.partial(worker, run, cpus), run.place, config.workers, cpus, gpus, config.max_failures)
+            except DamagedError as damaged:
+                Store(run.place).leave_out(damaged)
+                errors.print(f"train: {damaged}; continuing from the one before")
 
 
 def worker(run: Run, threads: int) -> None:
@@ -100,62 +101,64 @@ def worker(run: Run, threads: int) -> None:
     if task.fresh is not None and state.step == 0:
         log.write(0, fresh=task.fresh)
     if state.refit_from is None:
-        for due in steps(engine, task, task.loader("train", seed=run.seed, rank=rank, world_size=world), state, run, log):
+        for due, leaving in steps(engine, task, task.loader("train", seed=run.seed, rank=rank, world_size=world), state, run, log, notice):
             if due:
                 best = state.judge(validate(engine, task, validation), config.select)
                 log.write(state.step, **state.metrics)
                 saver.save(engine, state, weights=best)
-            heed(notice, saver, engine, state, saved=due)
-            if state.step == run.pause:
-                break
+            if leaving:
+                leave(saver, engine, state, saved=due)
         if config.refit_steps and run.pause is None:
             if state.best_step < state.step:  # from the weights that were judged the best
                 checkpoint.load_best(engine)
             state.begin_refit()
     if state.refit_from is not None:
-        for due in steps(engine, task, task.loader("all", seed=run.seed, rank=rank, world_size=world), state, run, log):
+        for due, leaving in steps(engine, task, task.loader("all", seed=run.seed, rank=rank, world_size=world), state, run, log, notice):
             if due:
-                saver.save(engine, state, weights=not more(state, config))
-            heed(notice, saver, engine, state, saved=due)
+                saver.save(engine, state, weights=not more(state, run))
+            if leaving:
+                leave(saver, engine, state, saved=due)
     log.close()
 
 
-def heed(notice: Notice, saver: Saver, engine: Engine, state: State, saved: bool) -> None:
-    """Leave with a checkpoint of this very step where a worker's machine is about to be taken away; Ray Train starts the workers anew."""
-    if notice.given():
-        if not saved:
-            saver.save(engine, state, weights=False)
-        saver.settle()
-        raise PreemptedError(f"stopped on notice after step {state.step}")
+def leave(saver: Saver, engine: Engine, state: State, saved: bool) -> None:
+    """Stop with a checkpoint of this very step: a worker's machine is about to be taken away. Ray Train starts the workers anew."""
+    if not saved:
+        saver.save(engine, state, weights=False)
+    saver.settle()
+    raise PreemptedError(f"stopped on notice after step {state.step}")
 
 
-def more(state: State, config: Options) -> bool:
+def more(state: State, run: Run) -> bool:
     """Whether the run's present part, learning or refit, has steps to come."""
+    config = run.config
     if state.refit_from is None:
-        return state.step < config.steps and state.stale < config.patience
+        return state.step < min(config.steps, run.pause or config.steps) and state.stale < config.patience
     return state.step < state.refit_from + config.refit_steps
 
 
-def steps(engine: Engine, task: Task, loader: CaseLoader, state: State, run: Run, log: MetricsLog) -> Iterator[bool]:
-    """The steps still to come of the run's present part; after each, whether a checkpoint is due."""
+def steps(
+    engine: Engine, task: Task, loader: CaseLoader, state: State, run: Run, log: MetricsLog, notice: Notice
+) -> Iterator[tuple[bool, bool]]:
+    """The steps still to come of the run's present part; after each, whether a checkpoint is due, and whether a worker was given notice."""
     config = run.config
     if state.loader:
         loader.restore(state.loader)
     peak = peak_flops(engine.device, engine.dtype) if distributed.get_rank() == 0 else 0.0
     window, batches = Window(engine.device, Work(task.model), peak), iter(loader)
     spikes = Spikes(config.spike, engine.device, state.recent)
-    while more(state, config):
+    while more(state, run):
         learn(engine, task, batches, state, run, window, spikes, log)
         state.loader = loader.state()
-        due = state.step % config.validate_every == 0 or not more(state, config)
-        if due or state.step % config.log_every == 0:
+        due, leaving = state.step % config.validate_every == 0 or not more(state, run), notice.given()
+        if due or leaving or state.step % config.log_every == 0:
             for line in spikes.report():
                 state.spikes += 1
                 log.write(spikes=state.spikes, **line)
             log.write(state.step, epoch=loader.epoch, learning_rate=state.learning_rate, skipped=state.skipped, **window.close())
-        if due:
+        if due or leaving:
             state.recent = spikes.recent()
-        yield due
+        yield due, leaving
         if due:
             window.open()  # validation and checkpoint are no part of its speed
 
@@ -173,7 +176,6 @@ def held_back(loader: CaseLoader, config: Options, rank: int, world: int) -> lis
     Where there are too few for all, a worker gets one of weight 0, so that collective steps stay in step. Raises DataError where there
     is none.
     """
-    loader.config = loader.config.model_copy(update={"batch_size": min(VALIDATION_BATCH, config.loader.batch_size)})
     batches = list(itertools.islice(loader, -(-config.validation_cases // loader.config.batch_size)))
     if not batches:
         raise DataError(
@@ -262,7 +264,7 @@ def report_skipped(seen: list[tuple[Tensor, list[str]]], state: State, limit: in
     names = sorted({sku for skus in bad or [skus for _, skus in batches] for sku in skus})
     log.write(state.step, skipped=state.skipped, not_finite=reason, sku_id=names)
     if state.skipped > limit:
-        raise TrainingError(
+        raise DivergedError(
             f"step {state.step}: the {reason} is not finite, for the {state.skipped}th time (max_skipped is {limit}). "
             f"Products in the batch: {', '.join(names[:SHOWN_SKUS])}{' …' if len(names) > SHOWN_SKUS else ''}. "
             "Look at their prices and units and prepare again, or lower engine.learning_rate; then start anew"
@@ -290,5 +292,5 @@ def validate(engine: Engine, task: Task, batches: list[dict[str, Any]]) -> dict[
             window.add({"loss": total, **parts}, inputs["weight"])
     losses = window.means()
     if not np.isfinite(losses["loss"]):
-        raise TrainingError("the validation loss is not finite; lower engine.learning_rate and start anew")
+        raise DivergedError("the validation loss is not finite; lower engine.learning_rate and start anew")
     return losses

@@ -21,6 +21,8 @@ def start_of(run: Path, data: Prepared, config: Options) -> Start:
     """
     if (run / artifact.CHECKSUMS).exists():
         artifact.verify(run)
+        origin = artifact.read_config(run).origin
+        refuse_leak(run, origin, origin, config, data)
         return Start.of(run / artifact.WEIGHTS, run / "tokenizer")
     before, content = record(run)
     if not isinstance(before, PretrainConfig):
@@ -29,21 +31,22 @@ def start_of(run: Path, data: Prepared, config: Options) -> Start:
         raise ModelError(f"{run}: this pretraining is not finished; the `plcp pretrain` that began it continues it")
     if changes := [*unlike(before, config)]:
         raise ConfigError(f"{run} was pretrained with {'; '.join(changes[:5])}. Give both the same train.model and train.spec")
-    refuse_leak(run, before, dt.date.fromisoformat(content["origin"]), config, data)
+    origin = dt.date.fromisoformat(content["origin"])
+    refuse_leak(run, origin, before.held_back_from(origin), config, data)
     return Start.of(Run(run, data, before, content["seed"]).learnt(), run / PREPROCESSOR)
 
 
-def refuse_leak(run: Path, before: PretrainConfig, origin: dt.date, config: Options, data: Prepared) -> None:
-    """Raises ConfigError where a pretraining on data up to `origin` knew more than is right for what validates the fine-tuning."""
+def refuse_leak(run: Path, origin: dt.date, seen: dt.date, config: Options, data: Prepared) -> None:
+    """Raises ConfigError where what a fine-tuning begins with knew more than is right: data up to `origin`, learned from up to `seen`."""
     if origin > data.origin:
         raise ConfigError(
-            f"{run} was pretrained on data up to {origin}, later than {data.root} ({data.origin}); prepare it --as-of {data.origin}"
+            f"{run} was made from data up to {origin}, later than {data.root} ({data.origin}); prepare it --as-of {data.origin}"
         )
-    seen, judged = before.held_back_from(origin), config.held_back_from(data.origin)
+    judged = config.held_back_from(data.origin)
     if seen > judged:
         raise ConfigError(
-            f"{run} was pretrained on weeks up to {seen}, and the weeks from {judged} on are to validate this run; "
-            "give both the same train.loader.validation_weeks"
+            f"{run} learned from weeks up to {seen}, and the weeks from {judged} on are to validate this run; give it newer data, or, "
+            "where it is a pretraining, the same train.loader.validation_weeks"
         )
 
 

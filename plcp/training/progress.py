@@ -1,6 +1,7 @@
 """What a run tells of itself: metrics.jsonl and TensorBoard files from worker 0, and from them a live line where it was started."""
 
 import json
+import logging
 import resource
 import threading
 import time
@@ -51,8 +52,12 @@ class MetricsLog:
         numbers = dict(scalars(values))
         for name, value in numbers.items():
             self._board.add_scalar(name, value, step)
-        for other in self._others:
-            other.write(step, numbers)
+        for other in [*self._others]:
+            try:
+                other.write(step, numbers)
+            except Exception as error:  # of whatever kind: who looks on must not end a training
+                self._others.remove(other)
+                logging.getLogger(__name__).warning("%s is told no more of this run: %s", type(other).__name__, error)
 
     def close(self) -> None:
         if self._file is not None:

@@ -23,7 +23,8 @@ from plcp.base import Config, ConfigError, ModelError
 from plcp.data.loader import LoaderConfig
 from plcp.data.prepared import Prepared
 from plcp.data.spec import Spec
-from plcp.forecast.artifact import sha256
+from plcp.folders import sha256
+from plcp.forecast.runs import replace_text
 from plcp.model.losses import LossConfig
 from plcp.model.model import ModelConfig
 from plcp.model.preprocess import Preprocessor
@@ -33,7 +34,7 @@ from plcp.training.checkpoint import State
 from plcp.training.engine import EngineConfig
 from plcp.training.progress import METRICS, TENSORBOARD
 from plcp.training.spikes import SpikeConfig
-from plcp.training.store import Store, below
+from plcp.training.store import DamagedError, Store, below
 from plcp.training.task import vocabulary_texts
 from plcp.training.trackers import TrackerName
 
@@ -134,7 +135,9 @@ class PretrainConfig(LoopConfig):
     task: ClassVar[str] = "pretraining"
 
     loss: PretrainLossConfig = Field(default_factory=lambda: PretrainLossConfig.model_validate({}))
-    select: Literal["loss", "units"] = Field("loss", description="as for train: the total, or the rebuilding of units alone")
+    select: Literal["loss", "units"] = Field(
+        "units", description="the rebuilding of units, or the total, whose alignment is harder the more workers validate"
+    )
     refit_steps: int = Field(0, ge=0, description="then so many steps more that learn from the validation products as well")
 
 
@@ -247,7 +250,7 @@ class Run:
         """Where it stands by its last checkpoint; None where there is none yet."""
         try:
             return checkpoint.last(self.place)[1]
-        except ModelError:
+        except (ModelError, DamagedError):  # the latter is mended when the run goes on
             return None
 
     def learnt(self) -> Path:
@@ -295,10 +298,8 @@ def damaged(path: Path, reason: object) -> ModelError:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write aside and rename."""
-    aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(json.dumps(content, indent=1))
-    aside.replace(path)
+    """Whole or not at all."""
+    replace_text(path, json.dumps(content, indent=1))
 
 
 def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:

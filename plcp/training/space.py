@@ -2,13 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from plcp.base import Config
+from plcp.base import Config, dotted
 
 
 class Range(Config):
@@ -45,7 +44,7 @@ class TuneConfig(Config):
     @field_validator("space", mode="before")
     @classmethod
     def _flat(cls, given: Any) -> Any:
-        return dict(flat(given)) if isinstance(given, dict) else given
+        return dict(dotted(given, is_range)) if isinstance(given, dict) else given
 
     @field_validator("space")
     @classmethod
@@ -67,10 +66,5 @@ class TuneConfig(Config):
         return [*grown, steps]
 
 
-def flat(space: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested options by their dotted names."""
-    for name, below in space.items():
-        if isinstance(below, dict) and not {"low", "high"} & below.keys():
-            yield from flat(below, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", below
+def is_range(value: dict[str, Any]) -> bool:
+    return bool({"low", "high"} & value.keys())

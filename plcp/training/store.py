@@ -4,7 +4,6 @@ Each worker signs the files it adds to a checkpoint with a manifest of their siz
 has the manifests of all workers and every file that they name, at its size; the sums are compared when it is read.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from ray.train.v2._internal.exceptions import CheckpointManagerInitializationErr
 
 from plcp.base import ConfigError, PlcpError
 from plcp.console import errors
+from plcp.folders import sha256
 
 FOLDER = "checkpoints"  # below a run, or below the place its options name
 MANIFESTS = "manifest-*.json"  # one of each worker, by its rank
@@ -211,7 +211,7 @@ def manifest_of(worker: int) -> str:
 def sign(folder: Path, worker: int, workers: int) -> None:
     """Add the manifest of a worker's files to their folder."""
     files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    content = {"workers": workers, "files": {name: [path.stat().st_size, _sha256(path)] for name, path in files.items()}}
+    content = {"workers": workers, "files": {name: [path.stat().st_size, sha256(path)] for name, path in files.items()}}
     (folder / manifest_of(worker)).write_text(json.dumps(content, indent=1))
 
 
@@ -219,16 +219,11 @@ def damage(folder: Path, share: slice) -> str | None:
     """What in a `share` of a checkpoint's files is not what was written; `folder` is local."""
     manifests = [json.loads(path.read_text())["files"] for path in sorted(folder.glob(MANIFESTS))]
     signed = sorted((name, *entry) for manifest in manifests for name, entry in manifest.items())
-    for name, size, sha256 in signed[share]:
+    for name, size, expected in signed[share]:
         path = folder / name
-        if not path.exists() or path.stat().st_size != size or _sha256(path) != sha256:
+        if not path.exists() or path.stat().st_size != size or sha256(path) != expected:
             return f"{name} is not what was written"
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def persistently(attempt: Callable[[], Any], seconds: float, what: str) -> Any:

@@ -25,6 +25,7 @@ from plcp.model.towers import TINY, Towers
 from plcp.training.engine import gathered
 
 PRETRAINED_RATE = 0.1  # share of the learning rate for a tower that comes with weights: faster, and it forgets what it knew
+VALIDATION_BATCH = 256  # cases at most
 VOCABULARY_TEXTS = 200_000  # texts a tokenizer is trained on at most: its words are settled long before
 
 
@@ -111,11 +112,12 @@ class CaseTask(Generic[E, L]):
         return {name: PRETRAINED_RATE for name, tower in towers.items() if tower is not None and tower.source != TINY}
 
     def loader(self, split: Split, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> CaseLoader:
-        """Batches as `tensors` makes them."""
+        """Batches as `tensors` makes them; those that validate are small, as each worker takes whole ones."""
+        most = min(VALIDATION_BATCH, self.loader_config.batch_size)
         return self.cases(
             self.prepared,
             self.spec,
-            self.loader_config,
+            self.loader_config.model_copy(update={"batch_size": most}) if split == "validation" else self.loader_config,
             split=split,
             seed=seed,
             rank=rank,

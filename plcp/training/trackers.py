@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from plcp.base import ConfigError
+from plcp.base import ConfigError, dotted
 
 TrackerName = Literal["mlflow", "wandb"]
 PROJECT = "plcp"
@@ -51,7 +51,7 @@ class MLflow:
         entry = found[0] if found else self.client.create_run(number, tags={tag: identity(run)}, run_name=run.name)
         self.run = entry.info.run_id
         if not found:
-            for name, value in flat(options):
+            for name, value in dotted(options):
                 self.client.log_param(self.run, name, value)
 
     def write(self, step: int, numbers: dict[str, float]) -> None:
@@ -77,12 +77,3 @@ class Wandb:
 
     def close(self) -> None:
         self.run.finish()
-
-
-def flat(options: dict[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:
-    """Nested options by their dotted names."""
-    for name, value in options.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value

@@ -19,10 +19,10 @@ import ray
 from pydantic import ValidationError
 from ray.exceptions import WorkerCrashedError
 
-from plcp.base import ConfigError, PlcpError
+from plcp.base import ConfigError
 from plcp.data.prepared import Prepared
 from plcp.training import cluster
-from plcp.training.cluster import TrainingError
+from plcp.training.cluster import DivergedError, TrainingError
 from plcp.training.loop import run_workers
 from plcp.training.loop import train as finish
 from plcp.training.runs import Run, TrainConfig, differences, read_json, write_json
@@ -92,7 +92,7 @@ class Search:
         """The options of a trial's run. Raises ConfigError where one does not exist or does not fit."""
         options = {
             **self.train.model_dump(exclude_unset=True),
-            **{n: getattr(self.train, n) for n in ("cpus_per_worker", "gpus_per_worker")},
+            **{name: getattr(self.train, name) for name, field in TrainConfig.model_fields.items() if field.exclude},
         }
         for name, value in trial.options.items():
             *parents, last = name.split(".")
@@ -164,7 +164,7 @@ def climb(search: Search, trials: list[Trial], rung: int) -> None:
         trial = running.pop(ended)
         try:
             trial.losses[str(rung)] = ray.get(ended)
-        except (PlcpError, WorkerCrashedError) as error:  # Ray raises what is both its own error and the task's
+        except (DivergedError, WorkerCrashedError) as error:  # Ray raises what is both its own error and the task's
             trial.failed = str(getattr(error, "cause", error))
         search.write()
         for following in itertools.islice(waiting, 1):

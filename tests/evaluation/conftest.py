@@ -1,9 +1,11 @@
 """A little shop, its truth, and its cases at one origin."""
 
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
 from plcp.data import asof
 from plcp.data.contract import Dataset
@@ -16,6 +18,13 @@ HORIZON, LAUNCH_HORIZON = 6, 4
 
 def week(index: int) -> dt.date:
     return FIRST_WEEK + dt.timedelta(weeks=index)
+
+
+@pytest.fixture(scope="module")
+def one_cpu() -> Iterator[None]:
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

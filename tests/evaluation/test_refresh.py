@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from plcp.base import ModelError
+from plcp.base import ConfigError, ModelError
 from plcp.data import asof
 from plcp.data.contract import Dataset
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
@@ -14,6 +14,7 @@ from plcp.evaluation import refresh as module
 from plcp.evaluation.refresh import Decision, RefreshConfig, judge, live_model, loss_of, refresh, what_came
 from plcp.forecast import artifact
 from plcp.tables import QUANTILES
+from plcp.training.pretrained import start_of
 from plcp.training.runs import TrainConfig
 from tests.conftest import little_shop
 from tests.forecast.shop import tiny_artifact
@@ -93,37 +94,55 @@ def test_a_model_that_saw_the_weeks_to_be_judged_is_left_alone(shop: Dataset, wh
     decision = refresh(model, shop, whole, tmp_path / "refresh", CONFIG, TRAINING)
     assert not decision.accepted
     assert decision.new is None
-    assert "there are 6 weeks that it has not seen from" in decision.reason
-    assert live_model(tmp_path / "refresh", model) == model
+    assert "14 weeks that it has not seen, 8 to validate a new one and 6 to judge both" in decision.reason
+    assert live_model(tmp_path / "refresh", model, whole.origin) == model
 
 
 def test_what_was_made_live_counts_only_for_the_model_it_began_with(shop: Dataset, whole: Prepared, tmp_path: Path) -> None:
     one, other = tiny_artifact(tmp_path / "one", whole), tiny_artifact(tmp_path / "other", whole, seed=1)
-    (tmp_path / "refresh" / "x" / "model").mkdir(parents=True)
-    live = {"model": "x/model", "digest": "d", "began_with": artifact.digest(one)}
+    tiny_artifact(tmp_path / "refresh" / "x" / "model", whole)
+    live = {"model": "x/model", "began_with": artifact.digest(one)}
     (tmp_path / "refresh" / "LIVE.json").write_text(json.dumps(live))
-    assert live_model(tmp_path / "refresh", one) == tmp_path / "refresh" / "x" / "model"
-    assert live_model(tmp_path / "refresh", other) == other
+    assert live_model(tmp_path / "refresh", one, whole.origin) == tmp_path / "refresh" / "x" / "model"
+    assert live_model(tmp_path / "refresh", other, whole.origin) == other
+    assert live_model(tmp_path / "refresh", one, whole.origin - dt.timedelta(weeks=1)) == one, (
+        "an earlier week is not forecast from later ones"
+    )
+
+
+def test_more_weeks_than_the_model_forecasts_are_no_judgement(shop: Dataset, whole: Prepared, tmp_path: Path) -> None:
+    model = old_model(tmp_path, shop, 30, whole)
+    with pytest.raises(ConfigError, match=r"refresh\.weeks 52"):
+        refresh(model, shop, whole, tmp_path / "refresh", RefreshConfig(weeks=52), TRAINING)
+
+
+def test_a_model_from_the_weeks_that_validate_is_no_beginning(shop: Dataset, whole: Prepared, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"learned from weeks up to .* are to validate"):
+        start_of(old_model(tmp_path, shop, 7, whole), whole, TRAINING.fitted(whole))
+    start_of(old_model(tmp_path / "older", shop, 8, whole), whole, TRAINING.fitted(whole))
 
 
 @pytest.mark.system
+@pytest.mark.usefixtures("one_cpu")
 def test_a_refresh_learns_on_decides_once_and_survives_a_kill(
     shop: Dataset, whole: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, out = old_model(tmp_path, shop, 20, whole), tmp_path / "refresh"
+    generous = CONFIG.model_copy(update={"margin": 1e6})
     with monkeypatch.context() as patched:
         patched.setattr(module, "export", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            refresh(model, shop, whole, out, CONFIG, TRAINING)
-    assert live_model(out, model) == model
-    generous = CONFIG.model_copy(update={"margin": 1e6})
-    for config in (CONFIG, generous):
-        decision = refresh(model, shop, whole, out, config, TRAINING)
-        folder = next(path.parent for path in out.glob("*/decision.json") if json.loads(path.read_text())["reason"] == decision.reason)
-        assert artifact.read_config(folder / "model").origin == whole.origin - dt.timedelta(weeks=6), "it saw none of the weeks judged"
-        assert decision.cases >= 30
-        assert decision == refresh(model, shop, whole, out, config, TRAINING)
-    assert live_model(out, model) == folder / "model"
+            refresh(model, shop, whole, out, generous, TRAINING)
+    assert live_model(out, model, whole.origin) == model
+    decision = refresh(model, shop, whole, out, generous, TRAINING)
+    folder = next(out.glob("*/decision.json")).parent
+    assert decision.accepted
+    assert artifact.read_config(folder / "model").origin == whole.origin - dt.timedelta(weeks=6), "it saw none of the weeks judged"
+    assert decision.cases >= 30
+    assert decision == refresh(model, shop, whole, out, generous, TRAINING)
+    again = refresh(model, shop, whole, out, CONFIG, TRAINING)
+    assert (again.accepted, again.new) == (False, None), "what is live now has learned from the weeks that would validate"
+    assert live_model(out, model, whole.origin) == folder / "model"
     assert artifact.verify(folder / "model") == decision.new
     (folder / "decision.json").write_text("{")
     with pytest.raises(ModelError, match="damaged"):

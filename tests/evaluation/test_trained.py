@@ -1,11 +1,9 @@
 """The product's own model through the backtest: trained, exported and run at a past origin."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
-import ray
 
 from plcp.base import ConfigError
 from plcp.data.loader import LoaderConfig
@@ -18,13 +16,6 @@ from plcp.model.model import ModelConfig
 from plcp.training.engine import EngineConfig
 from plcp.training.runs import TrainConfig
 from tests.evaluation.conftest import HORIZON, LAUNCH_HORIZON
-
-
-@pytest.fixture(scope="module")
-def one_cpu() -> Iterator[None]:
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def prepared_shop(folder: Path, skus: int = 40, per_shard: int = 8, seed: int = 
 def tiny_artifact(folder: Path, prepared: Prepared, horizon: int = 26, seed: int = 0, lively: bool = False) -> Path:
     """Writes MODEL and returns it. `lively`: layers that start at zero made random, so that outputs depend on every input."""
     torch.manual_seed(seed)
-    spec, config = Spec(history_weeks=52, horizon=horizon), ModelConfig.model_validate({"preset": "tiny"})
+    spec, config = Spec(history_weeks=52, horizon=horizon).fitted(prepared), ModelConfig.model_validate({"preset": "tiny"})
     shard, origin = prepared.read(0), np.array([prepared.weeks])
     cases = inputs(shard, np.array([0]), origin, origin, spec)
     preprocessor = Preprocessor.build(config.text, config.image, shard.versions.values["title"].to_list())

@@ -148,10 +148,14 @@ def test_a_dry_run_tells_what_there_is_to_do_and_does_nothing(shop: Made, tmp_pa
 
 def test_a_finished_run_needs_no_cluster_to_be_published_again(shop: Made, tmp_path: Path) -> None:
     run = score_here(shop.model, shop.prepared, tmp_path)
-    before = contents(tmp_path)
+    made = contents(tmp_path)
     result = score(shop.model, shop.prepared, tmp_path)
     assert (result.run, result.kept) == (run.root, 3)
-    assert contents(tmp_path) == before
+    published = contents(tmp_path)
+    assert {name: published[name] for name in made} == made
+    assert {name.split("/")[2] for name in published.keys() - made.keys()} == {"snapshot"}, "beside it only what the endpoint reads"
+    score(shop.model, shop.prepared, tmp_path)
+    assert contents(tmp_path) == published
 
 
 def test_a_damaged_model_is_refused_before_anything_starts(shop: Made, tmp_path: Path) -> None:

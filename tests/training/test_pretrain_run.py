@@ -23,7 +23,6 @@ from plcp.training.loop import train
 from plcp.training.runs import PRETRAINED, PretrainConfig, TrainConfig
 from tests.training.conftest import lines_of
 
-pytestmark = pytest.mark.system
 SEED, ROOT = 3, Path(__file__).parents[2]
 
 
@@ -47,6 +46,7 @@ def pretrained(prepared: Prepared, config: PretrainConfig, tmp_path_factory: pyt
     return run
 
 
+@pytest.mark.soak
 def test_a_pretraining_job_that_was_killed_ends_with_the_same_numbers_and_weights(
     prepared: Prepared, config: PretrainConfig, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -66,6 +66,7 @@ def test_a_pretraining_job_that_was_killed_ends_with_the_same_numbers_and_weight
     assert all(torch.equal(weights[name], same[name]) for name in same)
 
 
+@pytest.mark.system
 def test_a_fine_tuning_begins_with_the_pretrained_encoder_and_is_exported(
     prepared: Prepared, options: TrainConfig, pretrained: Path, tmp_path: Path
 ) -> None:

@@ -64,7 +64,7 @@ def test_what_is_hidden_is_as_if_it_were_unknown(batch: dict[str, Any]) -> None:
     hidden[:, -8:] = True
     seen = hide(batch, hidden)
     assert torch.isnan(seen["history"][:, -8:]).all()
-    assert torch.equal(seen["history"][:, :-8], batch["history"][:, :-8]) or torch.isnan(batch["history"][:, :-8]).any()
+    assert torch.allclose(seen["history"][:, :-8], batch["history"][:, :-8], 0, 0, equal_nan=True)
     assert (seen["numeric"][:, 4] <= batch["numeric"][:, 4]).all()
     assert torch.isnan(seen["numeric"][:, 1]).all()
     nothing = hide(batch, torch.zeros_like(hidden))
@@ -212,13 +212,13 @@ def test_a_pretraining_that_saw_the_weeks_which_validate_is_refused(prepared: Pr
     shared = {"model": options.model, "spec": options.spec}
     ahead = PretrainConfig(**shared, loader=options.loader.model_copy(update={"validation_weeks": 8}))
     with pytest.raises(ConfigError, match=r"weeks up to .*are to validate"):
-        refuse_leak(tmp_path, ahead, prepared.origin, options, prepared)
+        refuse_leak(tmp_path, prepared.origin, ahead.held_back_from(prepared.origin), options, prepared)
     same = PretrainConfig(**shared, loader=options.loader)
-    refuse_leak(tmp_path, same, prepared.origin, options, prepared)
+    refuse_leak(tmp_path, prepared.origin, same.held_back_from(prepared.origin), options, prepared)
     earlier = prepared.origin - dt.timedelta(weeks=4)
-    refuse_leak(tmp_path, ahead, earlier, options, prepared)
+    refuse_leak(tmp_path, earlier, ahead.held_back_from(earlier), options, prepared)
     with pytest.raises(ConfigError, match="later than"):
-        refuse_leak(tmp_path, same, prepared.origin + dt.timedelta(weeks=1), options, prepared)
+        refuse_leak(tmp_path, prepared.origin + dt.timedelta(weeks=1), prepared.origin, options, prepared)
 
 
 def test_what_cannot_be_begun_with_is_named(prepared: Prepared, options: TrainConfig, tmp_path: Path) -> None:

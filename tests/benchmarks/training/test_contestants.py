@@ -19,7 +19,7 @@ def test_the_bare_loop_learns_on_the_batches_of_the_real_one(shop: Path) -> None
     assert contestants.bare(shop, config_of("tiny", 16, contestants.WARM_UP + 2, 1, 1), 1) > 0
 
 
-@pytest.mark.system
+@pytest.mark.soak
 def test_the_trainer_learns_under_deepspeed(shop: Path) -> None:
     assert apart(contestants.trainer, shop, config_of("tiny", 16, contestants.WARM_UP + 4, 1, 1), 1).value > 0
 

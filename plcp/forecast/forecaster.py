@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -20,9 +20,10 @@ from plcp.data.spec import Spec
 from plcp.forecast import artifact
 from plcp.forecast.artifact import Artifact
 from plcp.forecast.embeddings import Run, TowerEncoder
-from plcp.forecast.values import DATED, LAST_WEEK, Values, calibrated
+from plcp.forecast.frames import FRAMES
+from plcp.forecast.values import LAST_WEEK, calibrated
 from plcp.model.preprocess import open_image
-from plcp.tables import CURVE, EMBEDDING, EVENT_TABLE, EVENT_WEEKS, EVENTS, QUANTILES, SKIPPED, STAGE_TABLE, STAGES, Table
+from plcp.tables import SKIPPED
 
 CASE_INPUTS = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool", "vector")
 BrokenPhotos = Literal["refused", "missing"]
@@ -125,10 +126,7 @@ class Forecaster:
         starts = np.array(asked.starts, "datetime64[D]")
         values = calibrated(out, cases["history"][:, :, 0], cases["age"], origins, starts, self.artifact.calibration)
         return Forecast(
-            curve=curve_table(sku_id, origin, values),
-            events=event_table(sku_id, origin, values),
-            stage=stage_table(sku_id, origin, values),
-            embedding=embedding_table(sku_id, out["embedding"]),
+            **{name: made(sku_id, values) for name, made in FRAMES.items()},
             p_new_peak_12w=torch.sigmoid(torch.from_numpy(out["new_peak"]).double()).numpy(),
         )
 
@@ -198,43 +196,3 @@ def without_broken_photos(cases: Arrays) -> Arrays:
     place = np.full(len(cases["images"]) + 1, -1)  # the last one answers for index -1
     place[good] = np.arange(len(good))
     return {**cases, "images": [cases["images"][i] for i in good], "image": place[cases["image"]]}
-
-
-def curve_table(sku_id: Sequence[str], origin: dt.date, values: Values) -> pl.DataFrame:
-    n, horizon = values.mean.shape
-    step = np.tile(np.arange(horizon), n)
-    ages = np.repeat(values.age.astype(np.float64), horizon) + step
-    columns: dict[str, Any] = {
-        "sku_id": np.repeat(np.array(sku_id, dtype=object), horizon).tolist(),
-        "week": np.repeat(values.starts, horizon) + step * np.timedelta64(7, "D"),
-        "age": pl.Series(ages, nan_to_null=True).cast(pl.Int64),
-        "mean": values.mean.reshape(-1),
-        **{name: values.quantiles[:, :, k].reshape(-1) for k, name in enumerate(QUANTILES)},
-    }
-    return _table(CURVE, columns, origin)
-
-
-def event_table(sku_id: Sequence[str], origin: dt.date, values: Values) -> pl.DataFrame:
-    names = np.repeat(np.array(sku_id, dtype=object), len(EVENTS)).tolist()
-    columns: dict[str, Any] = {"sku_id": names, "event": list(EVENTS) * len(sku_id)}
-    columns |= {f"p_{weeks}w": values.within[:, :, k].reshape(-1) for k, weeks in enumerate(EVENT_WEEKS)}
-    columns |= {f"date_p{round(p * 100)}": values.dates[:, :, k].reshape(-1) for k, p in enumerate(DATED)}
-    return _table(EVENT_TABLE, columns, origin)
-
-
-def stage_table(sku_id: Sequence[str], origin: dt.date, values: Values) -> pl.DataFrame:
-    names = [STAGES[k] for k in values.named]
-    return _table(STAGE_TABLE, {"sku_id": list(sku_id), "stage": names} | {s: values.stage[:, k] for k, s in enumerate(STAGES)}, origin)
-
-
-def embedding_table(sku_id: Sequence[str], vectors: np.ndarray) -> pl.DataFrame:
-    """vectors (n, width), rounded through the float16 they are stored in."""
-    rounded = vectors.astype(np.float16).astype(np.float32)
-    lists = pl.Series("vector", rounded, dtype=pl.Array(pl.Float32, vectors.shape[1])).cast(pl.List(pl.Float32))
-    return EMBEDDING.conform(pl.DataFrame({"sku_id": pl.Series(list(sku_id), dtype=pl.String), "vector": lists}))
-
-
-def _table(table: Table, columns: dict[str, Any], origin: dt.date) -> pl.DataFrame:
-    """Numbers as exact as the model computes them: the digits that float64 adds to float32 say nothing and take half of a file."""
-    frame = pl.DataFrame(columns, schema_overrides={"sku_id": pl.String}).with_columns(origin=pl.lit(origin))
-    return table.conform(frame.with_columns(pl.col(pl.Float64).cast(pl.Float32)))

@@ -20,6 +20,7 @@ WEEK = np.timedelta64(7, "D")
 class Values:
     """n cases' forecast, calibrated."""
 
+    origins: np.ndarray  # (n,) datetime64[D]
     starts: np.ndarray  # (n,) datetime64[D], the first week forecast
     age: np.ndarray  # (n,) weeks since launch in that week, NaN where not visible
     mean: np.ndarray  # (n, horizon) units
@@ -28,6 +29,7 @@ class Values:
     dates: np.ndarray  # (n, 3, len(DATED)) datetime64[D], NaT where later than LAST_WEEK
     stage: np.ndarray  # (n, 5) probabilities
     named: np.ndarray  # (n,) index of the stage each product is said to be in
+    embedding: np.ndarray  # (n, width), the joint encoder's
 
     def __getitem__(self, rows: slice) -> "Values":
         return Values(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
@@ -48,7 +50,8 @@ def calibrated(
     stage = torch.softmax(torch.from_numpy(out["stage"]).double(), -1).numpy()
     stage[unseen] = np.eye(len(STAGES))[0]  # what is not yet on sale is being introduced
     within, dates = event_times(hazard, origins, starts)
-    return Values(starts, age, mean, np.expm1(quantiles), within, dates, stage, calibration.stage(stage))
+    named = calibration.stage(stage)
+    return Values(origins, starts, age, mean, np.expm1(quantiles), within, dates, stage, named, out["embedding"])
 
 
 def event_times(hazard: np.ndarray, origins: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

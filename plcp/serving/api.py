@@ -4,12 +4,14 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
+from pydantic import ValidationError
 
-from plcp.serving import problems
+from plcp.serving import arrow, problems
 from plcp.serving.auth import Guard
-from plcp.serving.problems import ProblemDetails
+from plcp.serving.problems import ProblemDetails, ProblemError
 from plcp.serving.reading import RISKS, Sort
 from plcp.serving.schemas import (
     AlertPage,
@@ -27,14 +29,18 @@ from plcp.serving.schemas import (
     SubstitutesAnswer,
 )
 from plcp.serving.service import Service
-from plcp.tables import STAGES
+from plcp.tables import FORECAST, STAGES
 
 MAX_BODY = 64 << 20  # bytes
+JSON = "application/json"
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemDetails, "description": problems.TITLES[status], "content": {problems.MEDIA_TYPE: {}}}
     for status in (401, 404, 422)
 }
+BINARY = {arrow.MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": arrow.MEDIA_TYPE}}}
+SCORED: dict[int | str, dict[str, Any]] = {**ERRORS, 200: {"content": BINARY}}
+ASKED = {"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}, **BINARY}}}
 
 
 def create_api(service: Service, token: str | None) -> FastAPI:
@@ -65,9 +71,23 @@ def create_api(service: Service, token: str | None) -> FastAPI:
         await service.check()
         return Ready(ready=True, model=service.forecaster.digest)
 
-    @api.post("/v1/score", response_model=ScoreAnswer, responses=ERRORS, summary="Forecast products, of the catalog or never seen")
-    async def score(request: ScoreRequest) -> Response:
-        return Response(await service.score(request), media_type="application/json")
+    @api.post(
+        "/v1/score",
+        response_model=ScoreAnswer,
+        responses=SCORED,
+        openapi_extra=ASKED,
+        summary="Forecast products, of the catalog or never seen; in bulk as Arrow streams",
+    )
+    async def score(
+        request: Request,
+        table: Annotated[Literal[tuple(FORECAST)], Query(description="the table an Arrow stream asks for")] = "curve",  # type: ignore[valid-type]
+    ) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == arrow.MEDIA_TYPE:
+            return Response(await service.bulk(await request.body(), table), media_type=arrow.MEDIA_TYPE)
+        if kind != JSON:
+            raise ProblemError(415, f"Content-Type {kind or 'not given'}; send {JSON}, or {arrow.MEDIA_TYPE}")
+        return Response(await service.score(score_request(await request.body())), media_type=JSON)
 
     @api.post("/v1/observe", responses=ERRORS, summary="Tell sales, prices and stock as they happen")
     async def observe(request: ObserveRequest) -> ObserveAnswer:
@@ -87,7 +107,7 @@ def create_api(service: Service, token: str | None) -> FastAPI:
 
     @api.get("/v1/sku/{sku_id:path}", response_model=SkuAnswer, responses=ERRORS, summary="A product, its sales, and its forecast")
     async def sku(sku_id: str) -> Response:
-        return Response(await service.sku(sku_id), media_type="application/json")
+        return Response(await service.sku(sku_id), media_type=JSON)
 
     @api.get("/v1/skus", responses=ERRORS, summary="Search the catalog")
     async def skus(
@@ -113,3 +133,11 @@ def create_api(service: Service, token: str | None) -> FastAPI:
         return await service.model()
 
     return api
+
+
+def score_request(body: bytes) -> ScoreRequest:
+    """Raises RequestValidationError."""
+    try:
+        return ScoreRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None

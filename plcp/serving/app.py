@@ -44,6 +44,12 @@ class ServingConfig(Config):
     observations: str | None = Field(
         None, description="SQLite file, or redis://host:port/number for several machines; PREPARED.observations.sqlite if not given"
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="port of this machine for Prometheus where `plcp serve` starts Ray itself; a free one if not given",
+    )
     max_queued: int = Field(256, ge=1, description="requests that may wait; further ones get 503 and Retry-After")
     forecaster: ForecasterConfig = ForecasterConfig()
     catalog: ReplicaConfig = ReplicaConfig()
@@ -120,7 +126,7 @@ def serving(config: Application) -> Iterator[str]:
     token = read_token(config.token_file)
     require_token_beyond_loopback(config.host, token)
     require_token_if_fast(config.fast, token)
-    with switched(config.fast), cluster():
+    with switched(config.fast), cluster(_metrics_export_port=config.metrics_port):
         start_serve(proxy_location="HeadOnly", http_options={"host": config.host, "port": config.port})
         host, port = listens()
         if (host, port) != (config.host, config.port):

@@ -87,10 +87,11 @@ class Packer:
     def values(self, cases: Sequence[Case]) -> Values:
         """What is forecast of cases that can be, by one pass through the model, and through its towers for what is new to them."""
         self._encode(cases)
-        batch = self._batch(cases)
-        out = self.forecaster.forward({name: torch.from_numpy(value).to(self._device) for name, value in batch.items()})
+        batch = self.batch(cases)
+        out = self.forecaster.forward(batch)
         origins, starts = (np.array([getattr(case, name) for case in cases], "datetime64[D]") for name in ("origin", "start"))
-        return calibrated(out, batch["history"][:, :, 0], batch["age"], origins, starts, self.forecaster.artifact.calibration)
+        units, age = batch["history"][:, :, 0].cpu().numpy(), batch["age"].cpu().numpy()
+        return calibrated(out, units, age, origins, starts, self.forecaster.artifact.calibration)
 
     def load(self, limits: BatchConfig, cases: Sequence[Case]) -> np.ndarray:
         """How much of a pass some cases take up: rows, tokens and pixels (3,), as shares of the limits. A token is at least a byte."""
@@ -99,15 +100,15 @@ class Packer:
         pixels = sum(preprocessor.image["size"] ** 2 for case in cases if case.photo is not None) if preprocessor.image else 0
         return np.array([len(cases) / limits.rows, tokens / limits.tokens, pixels / limits.pixels])
 
-    def _batch(self, cases: Sequence[Case]) -> Arrays:
-        """As Forecaster makes it of features.inputs, each case with its own row of the towers' vectors."""
+    def batch(self, cases: Sequence[Case]) -> dict[str, Tensor]:
+        """What LifeCycleModel.forward takes, on its device, each case with its own row of the towers' vectors."""
         numbers = np.stack([case.numbers for case in cases])
         batch: Arrays = {name: numbers[:, place].reshape(-1, *self._shapes[name]) for name, place in self._places.items()}
         batch["hashed"] = np.stack([case.hashed for case in cases])
         row = np.arange(len(cases))
         batch["text"] = np.where([case.has_text for case in cases], row, -1)
         batch["image"] = np.where([case.has_photo for case in cases], row, -1)
-        return batch
+        return {name: torch.from_numpy(value).to(self._device) for name, value in batch.items()}
 
     def _encode(self, cases: Sequence[Case]) -> None:
         """Fill in the towers' vectors of the cases that still lack them, each once: one SKU may be asked for twice."""

@@ -20,6 +20,7 @@ TITLES = {
     404: "Not found",
     405: "Method not allowed",
     413: "Request too large",
+    415: "Unknown kind of body",
     422: "Invalid request",
     500: "Internal error",
     503: "Not ready",

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -15,11 +15,14 @@ import torch
 
 from plcp.base import DataError
 from plcp.data.shards import Shard
-from plcp.forecast.forecaster import Forecast, Forecaster
-from plcp.serving import scorer
+from plcp.forecast.forecaster import Forecaster
+from plcp.forecast.frames import FRAMES, curve_table
+from plcp.forecast.values import Values
+from plcp.serving import arrow, scorer
 from plcp.serving.batching import BatchConfig, Batcher
 from plcp.serving.cases import Case, CaseCache, Packer
 from plcp.serving.live import Live, Piece, first_mean
+from plcp.serving.metrics import Meter
 from plcp.serving.observing import events_of
 from plcp.serving.problems import ProblemError, invalid
 from plcp.serving.products import broken_photo, shard_of_products
@@ -36,11 +39,10 @@ from plcp.serving.schemas import (
     ScoreRequest,
 )
 from plcp.serving.store import Decided, Published, Stock
-from plcp.tables import FORECAST
+from plcp.tables import EMBEDDING, FORECAST, SKIPPED
 
 T = TypeVar("T")
 Row = bytes | dict[str, str]  # of an answer: a forecast in JSON, or the reason why there is none
-Tables = dict[str, pl.DataFrame]  # forecast tables by name
 PROBE = Product(title="a tiny product, to see that the model answers")
 PROBE_S = 5.0  # seconds for which an answered probe stands: anyone may ask for one
 
@@ -63,12 +65,12 @@ class Service:
         self.forecaster, self.stock, self.live = forecaster, stock, live
         self.batch, self.threads = batch, threads
         self.reader = Reader(stock, published, decided, live)
-        self.packer = Packer(forecaster)
+        self.packer, self.meter = Packer(forecaster), Meter()
         self.cache = CaseCache((cached_mib << 20) // self.packer.case_bytes)
         self._lookup = ThreadPoolExecutor(1)  # files are read and rows put together beside the event loop
         self._search = ThreadPoolExecutor(1)  # what goes over the whole catalog keeps no lookup waiting
         self._store = ThreadPoolExecutor(1)  # waits for the disk
-        self._tabled = ThreadPoolExecutor(1)  # passes whose tables are asked for, rather than JSON
+        self._tabled = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,))  # passes asked for as tables
         self._passing = threading.Lock()  # one pass at a time, on all threads
         self._shared = Batcher(self._pass, partial(self.packer.load, batch), partial(torch.set_num_threads, threads))
         live.wait(stock.catalogue())
@@ -78,16 +80,23 @@ class Service:
 
     def _pass(self, requests: list[Sequence[Case]]) -> list[list[bytes]]:
         """The forecasts of each request's cases in JSON, from one pass through the model."""
-        with self._passing:
-            values = self.packer.values([case for cases in requests for case in cases])
+        values = self._values([case for cases in requests for case in cases])
         ends = np.cumsum([len(cases) for cases in requests]).tolist()
         return [scorer.forecast_lines(cases, values[end - len(cases) : end]) for cases, end in zip(requests, ends, strict=True)]
+
+    def _values(self, cases: Sequence[Case]) -> Values:
+        with self._passing:
+            begun = time.perf_counter()
+            values = self.packer.values(cases)
+            self.meter.passed(len(cases), time.perf_counter() - begun, self.cache.hits, self.cache.misses)
+        return values
 
     async def check(self) -> None:
         """A tiny real pass through the model, unless one was made just now; raises or hangs where answers would."""
         async with self._checking:
             if time.monotonic() - self._checked > PROBE_S:
                 await self._shared(self._probe)
+                self.meter.forecasts_from((await self._present()).now.origin)
                 self._checked = time.monotonic()
 
     async def beside(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -110,33 +119,36 @@ class Service:
 
     async def _score(self, request: ScoreRequest) -> bytes:
         present = await self._present()
-        rows = await self._catalog_rows(present, request.sku_ids)
-        if request.products:
-            own = await self.beside(shard_of_products, request.products, present.now)
-            rows += await self._rows(await self.beside(self.packer.cases, own))
+        rows = [row async for cases in self._asked(present, request) for row in await self._rows(cases)]
         forecasts, skipped = [row for row in rows if isinstance(row, bytes)], [row for row in rows if not isinstance(row, bytes)]
         return scorer.body(self.forecaster.digest, present.now.origin.isoformat(), forecasts, skipped)
 
     async def _present(self) -> Present:
         return self.reader.present() if self.reader.at_hand() else await self.beside(self.reader.present)
 
-    async def _catalog_rows(self, present: Present, sku_ids: Sequence[str]) -> list[Row]:
-        """The rows of an answer for products of the catalog, each from the week its observations reach. Raises ProblemError naming those
-        that are not in it."""
+    async def _asked(self, present: Present, request: ScoreRequest) -> AsyncIterator[list[Case]]:
+        """A request's products in their order, no more at a time than share a pass. Raises ProblemError before the first of them."""
+        own = await self.beside(shard_of_products, request.products, present.now) if request.products else None
+        async for cases in self._of_catalog(present, request.sku_ids):
+            yield cases
+        made = await self.beside(self.packer.cases, own) if own is not None else []
+        for first in range(0, len(made), self.batch.rows):
+            yield made[first : first + self.batch.rows]
+
+    async def _of_catalog(self, present: Present, sku_ids: Sequence[str]) -> AsyncIterator[list[Case]]:
+        """Products of the catalog, each from the week its observations reach. Raises ProblemError naming those that are not in it."""
         moved = await self._moved(present, sku_ids)
         held = self.cache.find(present.now, [sku for sku in sku_ids if sku not in moved])
         ready = {case.sku_id: case for case in held if case}
         places = await self._places(present, [sku for sku in sku_ids if sku not in ready])
-        rows: list[Row] = []
         # one piece after the other, so that a large request leaves room for small ones between
         for first in range(0, len(sku_ids), self.batch.rows):
             asked = sku_ids[first : first + self.batch.rows]
             new = [sku for sku in dict.fromkeys(asked) if sku not in ready]
             read = await self._cases(present, np.array([places[sku] for sku in new])) if new else []
             made = {case.sku_id: case for case in read}
-            rows += await self._rows([made.get(sku) or ready[sku] for sku in asked])
+            yield [made.get(sku) or ready[sku] for sku in asked]
             self.cache.keep(present.now, [case for case in read if case.sku_id not in moved])
-        return rows
 
     async def _moved(self, present: Present, sku_ids: Sequence[str]) -> set[str]:
         """Those of the products that events of their own move: what they are forecast from is not kept."""
@@ -176,41 +188,38 @@ class Service:
         forecasts = iter(lines)
         return [scorer.skipped(case) if case.reason else next(forecasts) for case in cases]
 
-    async def tables(self, request: ScoreRequest) -> Tables:
-        """The forecast tables of a request, whole, its products in their order. Raises ProblemError as `score` does."""
+    async def bulk(self, body: bytes, table: str) -> bytes:
+        """One forecast table of the SKUs in an Arrow stream, as such a stream. Raises ProblemError for a stream that is none or an
+        unknown SKU."""
+        request = ScoreRequest.model_construct(sku_ids=await beside(self._tabled, arrow.sku_ids_of, body), products=[])
+        found = await self.tables(request, [table])
+        return await beside(self._tabled, arrow.stream_of, table, found[table], self.forecaster.digest)
+
+    async def tables(self, request: ScoreRequest, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+        """Forecast tables of a request by name, its products in their order. Raises ProblemError as `score` does."""
         await self._check_photos(request.products)
-        return await again_if_replaced(lambda: self._tables(request))
+        return await again_if_replaced(lambda: self._tables(request, names))
 
-    async def _tables(self, request: ScoreRequest) -> Tables:
+    async def _tables(self, request: ScoreRequest, names: Sequence[str]) -> dict[str, pl.DataFrame]:
         present = await self._present()
-        places = await self.beside(present.catalogue.places, request.sku_ids)
-        names, size = [*request.sku_ids], self.forecaster.config.batch_size
-        found = []
-        for first in range(0, len(places), size):
-            pieces = await self.beside(self._pieces, present, places[first : first + size])
-            found += [await self._forecast(await self._whole(piece), first + piece.order) for piece in pieces]
-        if request.products:
-            own = await self.beside(shard_of_products, request.products, present.now)
-            found.append(await self._forecast(own, len(names) + np.arange(len(own))))
-            names += own.sku_id
-        return {name: named(pl.concat([tables[name] for tables in found]), names) for name in FORECAST}
+        found = [await beside(self._tabled, self._frames, names, cases) async for cases in self._asked(present, request)]
+        return {name: pl.concat([frames[name] for frames in found]) for name in names}
 
-    async def _forecast(self, shard: Shard, places: np.ndarray) -> Tables:
-        """The forecast tables of a shard, its rows named by these places."""
-        keys = pl.Series("sku_id", [f"{place:08d}" for place in places])
-        rows = Shard(shard.frame.with_columns(keys), shard.timeline, shard.shop)
-        forecast, skipped = await beside(self._tabled, self._forward_pass, rows)
-        return {name: getattr(forecast, name) for name in FORECAST if name != "skipped"} | {"skipped": skipped}
-
-    def _forward_pass(self, shard: Shard) -> tuple[Forecast, pl.DataFrame]:
-        torch.set_num_threads(self.threads)
-        with self._passing:
-            return self.forecaster.forecast_shard(shard, shard.timeline.origin)
+    def _frames(self, names: Sequence[str], cases: Sequence[Case]) -> dict[str, pl.DataFrame]:
+        found = {name: pl.DataFrame(schema=FORECAST[name].schema) for name in names}
+        if SKIPPED.name in names:
+            rows = [scorer.skipped(case) for case in cases if case.reason]
+            found[SKIPPED.name] = SKIPPED.conform(pl.DataFrame(rows, schema=dict.fromkeys(SKIPPED.schema, pl.String)))
+        wanted, known = [name for name in names if name in FRAMES], [case for case in cases if not case.reason]
+        if wanted and known:
+            values, skus = self._values(known), [case.sku_id for case in known]
+            found |= {name: FRAMES[name](skus, values) for name in wanted}
+        return found
 
     async def embed(self, request: ScoreRequest) -> EmbedAnswer:
         """The embeddings of a request's products. Raises ProblemError as `score` does."""
-        tables = await self.tables(request)
-        rows, skipped = tables["embedding"].to_dicts(), tables["skipped"].to_dicts()
+        found = await self.tables(request, [EMBEDDING.name, SKIPPED.name])
+        rows, skipped = (table.to_dicts() for table in found.values())
         return EmbedAnswer.model_validate({"model": self.forecaster.digest, "embeddings": rows, "skipped": skipped})
 
     async def scenario(self, request: ScenarioRequest) -> ScenarioAnswer:
@@ -227,10 +236,11 @@ class Service:
             (piece,) = await self.beside(self._pieces, present, places)
             shard = await self._whole(piece)
         pair = await self.beside(both, shard, path_of(request))
-        tables = await self._forecast(pair, np.arange(len(NAMES)))
-        if len(tables["skipped"]):
-            raise ProblemError(422, f"{shard.sku_id[0]}: {tables['skipped']['reason'][0]}", sku_ids=shard.sku_id)
-        curves = tables["curve"].partition_by("sku_id", maintain_order=True)
+        cases = await self.beside(self.packer.cases, pair)
+        if reason := cases[0].reason:
+            raise ProblemError(422, f"{shard.sku_id[0]}: {reason}", sku_ids=shard.sku_id)
+        values = await beside(self._tabled, self._values, cases)
+        curves = [curve_table(shard.sku_id, values[i : i + 1]) for i in range(len(NAMES))]
         outcomes = {name: outcome(curves[i], Prices.of(pair, i), request.unit_cost) for i, name in enumerate(NAMES)}
         head = {"model": self.forecaster.digest, "sku_id": shard.sku_id[0], "origin": pair.timeline.origin}
         return ScenarioAnswer.model_validate(head | outcomes)
@@ -246,6 +256,7 @@ class Service:
         accepted = self.live.observations.add(new) if len(new) else 0
         if request.complete_until:
             self.live.observations.close(request.complete_until)
+        self.meter.observed(accepted)
         origin = self.reader.present().now.origin
         return ObserveAnswer(accepted=accepted, duplicates=len(new) - accepted, contained=len(events) - len(new), origin=origin)
 
@@ -258,7 +269,7 @@ class Service:
         shown = await self.beside(self.reader.sku, present, sku_id)
         if shown.known:
             return shown.body(shown.forecast, shown.reason)
-        (row,) = await self._catalog_rows(present, [sku_id])
+        (row,) = [row async for cases in self._of_catalog(present, [sku_id]) for row in await self._rows(cases)]
         return shown.body(row, None) if isinstance(row, bytes) else shown.body(None, row["reason"])
 
     async def model(self) -> ModelAnswer:
@@ -284,9 +295,3 @@ async def again_if_replaced(attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await attempt()
     except DataError:
         return await attempt()
-
-
-def named(table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """A table whose SKUs are places, in their order, under the names at those places."""
-    ordered = table.sort("sku_id", maintain_order=True)
-    return ordered.with_columns(pl.Series("sku_id", names, dtype=pl.String).gather(ordered["sku_id"].cast(pl.UInt32)))

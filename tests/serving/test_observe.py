@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +12,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from plcp import tables
-from plcp.data.contract import Dataset
-from plcp.data.prepared import PrepareConfig, prepare
-from plcp.forecast.runs import Run
 from plcp.serving.service import Service
-from tests.conftest import FIRST_WEEK, little_shop
-from tests.data.test_roll import told_in_time
-from tests.forecast.shop import score_here, tiny_artifact
-from tests.serving.conftest import Shop, client_of, service
+from tests.serving.conftest import ORIGIN, Later, client_of, events_of, service
 
-ORIGIN = FIRST_WEEK + dt.timedelta(weeks=68)  # of the weekly run; the data go on for two weeks
 SKUS = [f"P{i:03d}" for i in range(24)]
-
-
-@dataclass(frozen=True)
-class Later:
-    """A shop as the weekly run knew it, the sales of the two weeks after it, and a weekly run over all of them."""
-
-    shop: Shop
-    sales: pl.DataFrame
-    run: Run
-    new: Path  # PREPARED with the two weeks
-
-
-@pytest.fixture(scope="module")
-def later(tmp_path_factory: pytest.TempPathFactory) -> Later:
-    folder, whole = tmp_path_factory.mktemp("later"), told_in_time(little_shop(24))
-    config, before = PrepareConfig(skus_per_shard=8), pl.col("date") < ORIGIN
-    old = prepare(Dataset.of({**whole, "sales": whole["sales"].filter(before)}), folder / "prepared", config)
-    new = prepare(Dataset.of(whole), folder / "new", config)
-    model = tiny_artifact(folder / "model", old)
-    shop = Shop(old.root, model, folder / "scores", score_here(model, old.root, folder / "scores"))
-    return Later(shop, whole["sales"].filter(~before), score_here(model, new.root, folder / "later"), new.root)
 
 
 @pytest.fixture
@@ -58,8 +30,7 @@ def client(made: Service) -> Iterator[TestClient]:
 
 
 def rows(sales: pl.DataFrame) -> list[dict[str, Any]]:
-    named = sales.drop("cancelled_at").with_row_index("event_id").with_columns(pl.col("event_id", "date").cast(pl.String))
-    return named.to_dicts()
+    return events_of(sales).with_columns(pl.col("date").cast(pl.String)).to_dicts()
 
 
 def tell(client: TestClient, **request: Any) -> dict[str, Any]:

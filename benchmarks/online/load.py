@@ -29,18 +29,14 @@ class Load:
     seconds: float
     warm_up: float = 2  # seconds before, not counted
     rate: float | None = None  # requests a second over all connections
+    once: bool = False  # every request a single time, for as long as that takes
 
 
 @dataclass(frozen=True)
 class Outcome:
     latencies: np.ndarray  # seconds, one per answered request
     failures: int  # answers with another status than 200, and connections lost
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Answers a second."""
-        return len(self.latencies) / self.seconds
+    rate: float  # answers a second: over all connections, from the first request counted of each to its last answer
 
     def percentile(self, share: float) -> float:
         """Milliseconds."""
@@ -116,18 +112,18 @@ class Sender:
     def __init__(self, load: Load) -> None:
         self.load = load
         self.latencies: list[float] = []
-        self.failures, self._sent = 0, 0
+        self.failures, self.rate, self._sent = 0, 0.0, 0
         self._begin, self._end = 0.0, 0.0
         self._due: deque[float] = deque()
 
     async def run(self) -> Outcome:
         self._begin = time.perf_counter() + self.load.warm_up
-        self._end = self._begin + self.load.seconds
+        self._end = np.inf if self.load.once else self._begin + self.load.seconds
         paced = asyncio.create_task(self._pace(self.load.rate)) if self.load.rate else None
         await asyncio.gather(*(self._connection() for _ in range(self.load.connections)))
         if paced:
             await paced
-        return Outcome(np.array(self.latencies), self.failures, self.load.seconds)
+        return Outcome(np.array(self.latencies), self.failures, self.rate)
 
     async def _pace(self, rate: float) -> None:
         due = time.perf_counter()
@@ -137,22 +133,20 @@ class Sender:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
 
     async def _connection(self) -> None:
-        connection = await self._connect()
-        while time.perf_counter() < self._end:
-            due = await self._next()
-            if due is None:
-                return
+        connection, first, last, answered = await self._connect(), 0.0, 0.0, 0
+        while (due := await self._next()) is not None:
             request = self.load.requests[self._sent % len(self.load.requests)]
             self._sent += 1
             status = await connection.ask(request)
-            done = time.perf_counter()
-            if self._begin <= due and done <= self._end + 1:
-                if status == 200:
-                    self.latencies.append(done - due)
-                else:
-                    self.failures += 1
+            last = time.perf_counter()
+            if self._begin <= due:
+                first, answered = first or due, answered + (status == 200)
+                self.failures += status != 200
+                self.latencies += [last - due] * (status == 200)
             if status == 0:
                 connection = await self._connect()
+        if answered:
+            self.rate += answered / (last - first)
 
     async def _connect(self) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self.load.port)
@@ -161,7 +155,8 @@ class Sender:
     async def _next(self) -> float | None:
         """When the next request is due: now, or by the rate; None where none comes any more."""
         if self.load.rate is None:
-            return time.perf_counter()
+            now, all_sent = time.perf_counter(), self.load.once and self._sent >= len(self.load.requests)
+            return None if now > self._end or all_sent else now
         while not self._due:
             if time.perf_counter() > self._end:
                 return None

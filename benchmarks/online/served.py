@@ -1,0 +1,66 @@
+"""The service itself, in fast mode, its peers beside it, and what its replica holds in memory."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+from benchmarks.catalog import ours
+from plcp.local_ray import unused_port
+from plcp.serving.app import Application, serving
+from plcp.serving.auth import new_token
+from plcp.serving.fast import switched
+
+THREADS = CORES = 2
+START_S = 120.0
+
+
+@contextmanager
+def service(model: Path, prepared: Path, scores: Path | None = None) -> Iterator[tuple[int, str]]:
+    """The application as `plcp serve --set serve.fast=true` hosts it, with its processes as important as any; its port and token."""
+    token, port = new_token(), unused_port()
+    file = prepared.with_name("token")
+    file.write_text(token)
+    application = Application(model=model, prepared=prepared, scores=scores, fast=True, port=port, token_file=file, threads=THREADS)
+    with switched(fast=True), ours.cluster(CORES), serving(application):
+        yield port, token
+
+
+@contextmanager
+def peer(kind: str, model: Path, prepared: Path) -> Iterator[int]:
+    """`fastapi` or `litserve` (benchmarks.online.peers) in a process of its own; its port."""
+    port = unused_port()
+    command = [sys.executable, "-m", "benchmarks.online.peers", kind, model, prepared, str(port), str(THREADS)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        tree = psutil.Process(process.pid)
+        try:
+            await_answer(port, process)
+            yield port
+        finally:
+            for child in [*tree.children(recursive=True), tree]:
+                child.kill()
+
+
+def await_answer(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"the peer on port {port} does not answer")
+
+
+def own_memory() -> int:
+    """Bytes that the replica of Online holds itself: without the pages of files, which all processes share and the system takes back."""
+    tree = psutil.Process().children(recursive=True)
+    replica = next(process for process in tree if "ServeReplica:plcp:Online" in " ".join(process.cmdline()))
+    status = Path(f"/proc/{replica.pid}/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024

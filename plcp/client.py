@@ -138,7 +138,7 @@ class Client:
 
     def sku(self, sku_id: str) -> dict[str, Any]:
         """A product, its sales so far, and its forecast."""
-        return self._ask("GET", "/v1/sku/" + quote(sku_id, safe=""))
+        return self._ask("GET", f"/v1/sku/{quote(sku_id, safe='')}")
 
     def substitutes(self, sku_id: str, limit: int = 5) -> list[dict[str, Any]]:
         """What to offer in a product's place, the nearest first. Raises ClientError (404) where the last run has no forecast of it."""

@@ -40,7 +40,8 @@ def measure(model: Path, prepared: Path, threads: int, skus: int) -> Bare:
 
 def seconds(run: Callable[[int], object]) -> np.ndarray:
     """Of each call of a few seconds' worth, the first ones left out."""
-    found, begun = [], time.perf_counter()
+    found: list[float] = []
+    begun = time.perf_counter()
     while time.perf_counter() - begun < LEAST_S or len(found) < 2 * WARM_UP:
         start = time.perf_counter()
         run(len(found))

@@ -35,7 +35,7 @@ def service(model: Path, prepared: Path, scores: Path | None = None) -> Iterator
 def peer(kind: str, model: Path, prepared: Path) -> Iterator[int]:
     """`fastapi` or `litserve` (benchmarks.online.peers) in a process of its own; its port."""
     port = unused_port()
-    command = [sys.executable, "-m", "benchmarks.online.peers", kind, model, prepared, str(port), str(THREADS)]
+    command = [sys.executable, "-m", "benchmarks.online.peers", kind, *map(str, (model, prepared, port, THREADS))]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         tree = psutil.Process(process.pid)
         try:

@@ -53,8 +53,12 @@ class Later:
 
 @pytest.fixture(scope="session")
 def later(tmp_path_factory: pytest.TempPathFactory) -> Later:
-    folder, whole = tmp_path_factory.mktemp("later"), told_in_time(little_shop(24))
-    config, before = PrepareConfig(skus_per_shard=8), pl.col("date") < ORIGIN
+    return later_of(told_in_time(little_shop(24)), ORIGIN, tmp_path_factory.mktemp("later"), PrepareConfig(skus_per_shard=8))
+
+
+def later_of(whole: dict[str, pl.DataFrame], origin: dt.date, folder: Path, config: PrepareConfig) -> Later:
+    """Of contract tables, with a weekly run from an origin and one from the end of the data."""
+    before = pl.col("date") < origin
     old = prepare(Dataset.of({**whole, "sales": whole["sales"].filter(before)}), folder / "prepared", config)
     new = prepare(Dataset.of(whole), folder / "new", config)
     model = tiny_artifact(folder / "model", old)

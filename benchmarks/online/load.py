@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import cast
 
 import numpy as np
 import uvloop
@@ -76,8 +77,7 @@ class Connection(asyncio.Protocol):
         self._seen, self._missing, self._status = b"", -1, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def ask(self, request: bytes) -> "asyncio.Future[int]":
         assert self._transport is not None

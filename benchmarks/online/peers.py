@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import litserve
 import torch
 import uvicorn
 from fastapi import FastAPI, Response
@@ -51,35 +52,38 @@ def fastapi(model: Path, prepared: Path, port: int, threads: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")
 
 
-def litserve(model: Path, prepared: Path, port: int, threads: int) -> None:
-    import litserve
+class Score(litserve.LitAPI):
+    """A process of LitServe's own unpickles it, and then loads what it serves."""
 
-    class Score(litserve.LitAPI):
-        def setup(self, device: str) -> None:
-            self.loaded = Model(model, prepared, threads)
+    source: tuple[Path, Path, int]
 
-        def decode_request(self, request: ScoreRequest, **_: Any) -> list[str]:
-            return request.sku_ids
+    def setup(self, device: str) -> None:
+        self.loaded = Model(*self.source)
 
-        def batch(self, inputs: list[list[str]]) -> list[list[str]]:
-            return inputs
+    def decode_request(self, request: ScoreRequest, **_: Any) -> list[str]:
+        return request.sku_ids
 
-        def predict(self, requests: list[list[str]], **_: Any) -> list[bytes]:
-            return self.loaded.forecasts([[self.loaded.cases[sku] for sku in request] for request in requests])
+    def batch(self, inputs: list[list[str]]) -> list[list[str]]:
+        return inputs
 
-        def unbatch(self, output: list[bytes]) -> list[bytes]:
-            return output
+    def predict(self, requests: list[list[str]], **_: Any) -> list[bytes]:
+        return self.loaded.forecasts([[self.loaded.cases[sku] for sku in request] for request in requests])
 
-        def encode_response(self, output: bytes, **_: Any) -> Response:
-            return Response(output, media_type="application/json")
+    def unbatch(self, output: list[bytes]) -> list[bytes]:
+        return output
 
+    def encode_response(self, output: bytes, **_: Any) -> Response:
+        return Response(output, media_type="application/json")
+
+
+def lit(model: Path, prepared: Path, port: int, threads: int) -> None:
     # a timeout of zero would make batches of one; a millisecond is the least that lets requests share a pass
     api = Score(max_batch_size=BatchConfig().rows, batch_timeout=0.001, api_path="/v1/score")
-    litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(
-        host="127.0.0.1", port=port, log_level="warning", generate_client_file=False
-    )
+    api.source = model, prepared, threads
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
 
 
 if __name__ == "__main__":
     kind, model, prepared, port, threads = sys.argv[1:]
-    {"fastapi": fastapi, "litserve": litserve}[kind](Path(model), Path(prepared), int(port), int(threads))
+    {"fastapi": fastapi, "litserve": lit}[kind](Path(model), Path(prepared), int(port), int(threads))

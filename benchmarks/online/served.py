@@ -37,13 +37,14 @@ def peer(kind: str, model: Path, prepared: Path) -> Iterator[int]:
     port = unused_port()
     command = [sys.executable, "-m", "benchmarks.online.peers", kind, *map(str, (model, prepared, port, THREADS))]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        tree = psutil.Process(process.pid)
         try:
             await_answer(port, process)
             yield port
         finally:
-            for child in [*tree.children(recursive=True), tree]:
-                child.kill()
+            if process.poll() is None:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+                process.kill()
 
 
 def await_answer(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -55,7 +56,7 @@ def await_answer(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
         else:
             return
-    raise RuntimeError(f"the peer on port {port} does not answer")
+    raise RuntimeError("the peer ended or does not answer; what it said stands above")
 
 
 def own_memory() -> int:

@@ -53,15 +53,15 @@ def shop_later(request: pytest.FixtureRequest) -> Later:
 
 @pytest.fixture(scope="module")
 def online_retail_later(bench_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Later:
-    """Online Retail II two weeks before its end, without what is not observed: products new in these weeks, sales taken back."""
+    """Online Retail II two whole weeks before its end, without what is not observed: products new in these weeks, sales taken back."""
     folder = tmp_path_factory.mktemp("retail")
     import_online_retail(bench_data / "online_retail_2y", folder / "data")
     dataset = open_dataset(folder / "data")
     products, sales = (dataset.tables[name].collect() for name in ("products", "sales"))
     last: Any = sales["date"].max()
-    origin = monday(last) - dt.timedelta(weeks=1)
+    end, origin = monday(last), monday(last) - dt.timedelta(weeks=2)
     known = pl.col("sku_id").is_in(sales.filter(pl.col("date") < origin)["sku_id"].unique().implode())
-    standing = sales.filter(known).with_columns(cancelled_at=pl.lit(None, pl.Date))
+    standing = sales.filter(known & (pl.col("date") < end)).with_columns(cancelled_at=pl.lit(None, pl.Date))
     return later_of({"products": products.filter(known), "sales": standing}, origin, folder, PrepareConfig())
 
 

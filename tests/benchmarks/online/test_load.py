@@ -35,9 +35,11 @@ def server(status: str = "200 OK") -> Iterator[int]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     started.wait()
-    yield ports[0]
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
+    try:
+        yield ports[0]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
 
 
 def test_connections_that_never_wait_send_as_fast_as_they_are_answered() -> None:

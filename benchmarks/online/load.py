@@ -6,12 +6,13 @@ due, not from when a busy connection got round to sending it (coordinated omissi
 """
 
 import asyncio
+import pickle
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import cast
 
 import numpy as np
@@ -59,9 +60,11 @@ def _request(method: str, path: str, token: str, more: str) -> bytes:
 
 
 def measure(load: Load) -> Outcome:
-    """Send the load from a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(send, load).result()
+    """Send the load from a process of its own, which holds nothing but this."""
+    command = [sys.executable, "-m", "benchmarks.online.load"]
+    answer = subprocess.run(command, input=pickle.dumps(load), stdout=subprocess.PIPE, check=True).stdout
+    outcome: Outcome = pickle.loads(answer)  # noqa: S301 - of a process that is our own
+    return outcome
 
 
 def send(load: Load) -> Outcome:
@@ -162,3 +165,9 @@ class Sender:
                 return None
             await asyncio.sleep(0.0005)
         return self._due.popleft()
+
+
+if __name__ == "__main__":
+    from benchmarks.online.load import send as sent  # by its name beyond this process
+
+    sys.stdout.buffer.write(pickle.dumps(sent(pickle.load(sys.stdin.buffer))))  # noqa: S301

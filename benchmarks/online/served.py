@@ -5,10 +5,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
+from ray import serve
 
 from benchmarks.catalog import ours
 from plcp.local_ray import unused_port
@@ -20,15 +23,32 @@ THREADS = CORES = 2
 START_S = 120.0
 
 
+@dataclass(frozen=True)
+class Host:
+    """A Ray of this machine in fast mode, where the application is put one time after the other."""
+
+    port: int
+    token: str
+    token_file: Path
+
+    @contextmanager
+    def service(self, model: Path, prepared: Path, scores: Path | None = None) -> Iterator[None]:
+        """The application, as `plcp serve --set serve.fast=true` hosts it."""
+        options: dict[str, Any] = {"fast": True, "port": self.port, "token_file": self.token_file, "threads": THREADS}
+        with serving(Application(model=model, prepared=prepared, scores=scores, **options)):
+            yield
+
+
 @contextmanager
-def service(model: Path, prepared: Path, scores: Path | None = None) -> Iterator[tuple[int, str]]:
-    """The application as `plcp serve --set serve.fast=true` hosts it, with its processes as important as any; its port and token."""
-    token, port = new_token(), unused_port()
-    file = prepared.with_name("token")
-    file.write_text(token)
-    application = Application(model=model, prepared=prepared, scores=scores, fast=True, port=port, token_file=file, threads=THREADS)
-    with switched(fast=True), ours.cluster(CORES), serving(application):
-        yield port, token
+def host(folder: Path) -> Iterator[Host]:
+    """Its processes are as important as any here. The token's file goes into the folder."""
+    made = Host(unused_port(), new_token(), folder / "token")
+    made.token_file.write_text(made.token)
+    with switched(fast=True), ours.cluster(CORES):
+        try:
+            yield made
+        finally:
+            serve.shutdown()  # or handles that still listen would have Ray start anew
 
 
 @contextmanager

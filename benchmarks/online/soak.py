@@ -56,24 +56,30 @@ def requests(shop: Prepared, token: str) -> list[bytes]:
 
 def soak(seconds: float) -> Soaked:
     with tempfile.TemporaryDirectory() as folder:
-        root, samples, over = Path(folder), [], threading.Event()
+        root = Path(folder)
         shop = make_shop(root / "shop", SKUS)
         model = make_model(root / "tiny", shop, "tiny")
-        with served.service(model, shop.root, root / "scores") as (port, token):
-            score(model, shop.root, root / "scores", CatalogConfig.model_validate({"replica": {"threads": 1}}))
-            mixed = Load(port, requests(shop, token), CONNECTIONS, SETTLE_S)
-            load.measure(mixed)  # every product asked for, every sale told
-            capacity = load.measure(replace(mixed, seconds=CAPACITY_S)).rate
+        with served.host(root) as host:
+            score(model, shop.root, root / "scores", CatalogConfig())
+            with host.service(model, shop.root, root / "scores"):
+                return loaded(Load(host.port, requests(shop, host.token), CONNECTIONS, SETTLE_S), seconds)
 
-            def watch() -> None:
-                while not over.wait(SAMPLE_S):
-                    samples.append(served.own_memory())
 
-            watching = threading.Thread(target=watch)
-            watching.start()
-            outcome = load.measure(replace(mixed, seconds=seconds, rate=SHARE * capacity))
-            over.set()
-            watching.join()
+def loaded(mixed: Load, seconds: float) -> Soaked:
+    load.measure(mixed)  # every product asked for, every sale told
+    capacity = load.measure(replace(mixed, seconds=CAPACITY_S)).rate
+    samples: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(SAMPLE_S):
+            samples.append(served.own_memory())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    outcome = load.measure(replace(mixed, seconds=seconds, rate=SHARE * capacity))
+    over.set()
+    watching.join()
     return Soaked(capacity, outcome, np.array(samples))
 
 

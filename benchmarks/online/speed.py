@@ -22,6 +22,7 @@ from benchmarks.measure import apart
 from benchmarks.online import bare, load, served
 from benchmarks.online.bare import Bare
 from benchmarks.online.load import Load, Outcome
+from benchmarks.online.served import Host
 from benchmarks.online.shop import enlarge, make_model, make_shop, skus_of
 from benchmarks.results import Figure, write_results
 from plcp.data.prepared import Prepared
@@ -71,9 +72,9 @@ def sound(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def of_preset(scene: Scene, preset: str, of_bare: Bare, port: int, token: str) -> list[Figure]:
+def of_preset(scene: Scene, preset: str, of_bare: Bare, host: Host) -> list[Figure]:
     """One product at a time, and products by the thousand."""
-    skus = skus_of(scene.shop, ASKED)
+    skus, port, token = skus_of(scene.shop, ASKED), host.port, host.token
     cold = sound(load.measure(Load(port, single(skus[:200], token), 1, scene.seconds, warm_up=0, once=True)))
     sound(load.measure(Load(port, bulk(skus, token), 1, scene.seconds, warm_up=0, once=True)))  # all products ready
     one = sound(load.measure(Load(port, single(skus, token), 1, scene.seconds)))
@@ -115,10 +116,10 @@ def ratio(name: str, ours: float, other: float, least: float) -> Figure:
     return Figure(name, round(ours), "1/s", round(other), round(ours / other, 3), f"≥ {least} ×", ours >= least * other)
 
 
-def reading(scene: Scene, skus: Sequence[str], port: int, token: str) -> tuple[Outcome, int]:
+def reading(scene: Scene, skus: Sequence[str], host: Host) -> tuple[Outcome, int]:
     """GET /sku/{id} all over a catalog, and the replica's own memory after it."""
-    asked = [load.get(f"/v1/sku/{sku}", token) for sku in skus]
-    return sound(load.measure(Load(port, asked, READERS, scene.seconds))), served.own_memory()
+    asked = [load.get(f"/v1/sku/{sku}", host.token) for sku in skus]
+    return sound(load.measure(Load(host.port, asked, READERS, scene.seconds))), served.own_memory()
 
 
 def of_size(small: tuple[Outcome, int], large: tuple[Outcome, int], skus: int, times: int) -> list[Figure]:
@@ -146,18 +147,18 @@ def measured(scene: Scene, times: int) -> list[Figure]:
     for kind in ("fastapi", "litserve"):
         with served.peer(kind, presets["tiny"], prepared) as port:
             peers[kind] = crowd(scene, port)
-    with served.service(presets["tiny"], prepared, scene.scores) as (port, token):
-        score(presets["tiny"], prepared, scene.scores, CatalogConfig.model_validate({"replica": {"threads": 1}}))
-        found = of_preset(scene, "tiny", bares["tiny"], port, token)
-        found += beside_peers(crowd(scene, port, token), **peers)
-    with served.service(presets["base"], prepared) as (port, token):
-        found += of_preset(scene, "base", bares["base"], port, token)
-    with served.service(presets["tiny"], prepared, scene.scores) as (port, token):
-        small = reading(scene, skus, port, token)
-    enlarge(scene.shop, scene.scores, times)
-    everywhere = [f"{sku}-{1 + i % (times - 1)}" if times > 1 else sku for i, sku in enumerate(skus)]
-    with served.service(presets["tiny"], prepared, scene.scores) as (port, token):
-        large = reading(scene, everywhere, port, token)
+    with served.host(scene.root) as host:
+        score(presets["tiny"], prepared, scene.scores, CatalogConfig())
+        with host.service(presets["tiny"], prepared, scene.scores):
+            found = of_preset(scene, "tiny", bares["tiny"], host)
+            found += beside_peers(crowd(scene, host.port, host.token), **peers)
+            small = reading(scene, skus, host)
+        with host.service(presets["base"], prepared):
+            found += of_preset(scene, "base", bares["base"], host)
+        enlarge(scene.shop, scene.scores, times)
+        everywhere = [f"{sku}-{1 + i % (times - 1)}" if times > 1 else sku for i, sku in enumerate(skus)]
+        with host.service(presets["tiny"], prepared, scene.scores):
+            large = reading(scene, everywhere, host)
     return found + of_size(small, large, len(skus), times)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks.online.load import Load, get, post, send
+from benchmarks.online.load import Load, get, measure, post, send
 
 ANSWER_S = 0.02
 
@@ -53,7 +53,7 @@ def test_connections_that_never_wait_send_as_fast_as_they_are_answered() -> None
 def test_every_request_once_is_every_request_once() -> None:
     with server() as port:
         begun = time.monotonic()
-        outcome = send(Load(port, [get("/", "t")] * 30, connections=3, seconds=0, warm_up=0, once=True))
+        outcome = measure(Load(port, [get("/", "t")] * 30, connections=3, seconds=0, warm_up=0, once=True))
     assert len(outcome.latencies) == 30
     assert time.monotonic() - begun < 5
 

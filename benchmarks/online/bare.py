@@ -24,7 +24,7 @@ class Bare:
 
 
 def measure(model: Path, prepared: Path, threads: int, skus: int) -> Bare:
-    """Of the first so many products of a catalog."""
+    """Of the first so many products of a catalog; recorded, as the service runs it, with all threads on one batch."""
     torch.set_num_threads(threads)
     packer, catalog = Packer(Forecaster.load(model)), Prepared.open(prepared)
     shards = (packer.cases(catalog.read(index)) for index in range(len(catalog.shards)))
@@ -32,7 +32,7 @@ def measure(model: Path, prepared: Path, threads: int, skus: int) -> Bare:
     for first in range(0, len(cases), SIZES[0]):
         packer.values(cases[first : first + SIZES[0]])  # the towers' vectors
     ready = {size: [packer.batch(cases[i : i + size]) for i in range(0, len(cases), size)] for size in (1, *SIZES)}
-    run = packer.forecaster.forward
+    run = packer.forward
     single = np.median(seconds(lambda i: run(ready[1][i % len(cases)])))
     whole = [np.min(seconds(lambda _, size=size: [run(batch) for batch in ready[size]])) for size in SIZES]  # type: ignore[misc]
     return Bare(float(single) * 1e3, len(cases) / min(whole))

@@ -41,9 +41,8 @@ class Model:
 
 def fastapi(model: Path, prepared: Path, port: int, threads: int) -> None:
     loaded, app = Model(model, prepared, threads), FastAPI()
-    batcher: Batcher[Case, bytes] = Batcher(
-        loaded.forecasts, partial(loaded.packer.load, BatchConfig()), partial(torch.set_num_threads, threads)
-    )
+    load, begin = partial(loaded.packer.load, BatchConfig()), partial(torch.set_num_threads, 1)
+    batcher: Batcher[Case, bytes] = Batcher(loaded.forecasts, load, begin, threads)
 
     @app.post("/v1/score")
     async def score(request: ScoreRequest) -> Response:

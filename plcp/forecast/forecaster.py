@@ -21,6 +21,7 @@ from plcp.forecast import artifact
 from plcp.forecast.artifact import Artifact
 from plcp.forecast.embeddings import Run, TowerEncoder
 from plcp.forecast.frames import FRAMES
+from plcp.forecast.recorded import Batch, Forward
 from plcp.forecast.values import LAST_WEEK, calibrated
 from plcp.model.preprocess import open_image
 from plcp.tables import SKIPPED
@@ -156,10 +157,10 @@ class Forecaster:
                 batch[f"{name}_vector"] = table[torch.from_numpy(used[missing:]).to(device)]
         return self.forward(batch)
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, np.ndarray]:
-        """The model's raw outputs of a batch on its device (LifeCycleModel.forward)."""
+    def forward(self, batch: Batch, run: Forward | None = None) -> dict[str, np.ndarray]:
+        """The model's raw outputs of a batch on its device (LifeCycleModel.forward); by `run` where that stands in for it."""
         with torch.inference_mode():
-            out = self.artifact.model(batch)
+            out = (run or self.artifact.model)(batch)
         return {name: value.float().cpu().numpy() for name, value in out.items()}
 
 

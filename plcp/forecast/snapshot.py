@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow as pa
 
 from plcp.base import DataError
-from plcp.data.neighbours import name_hash
+from plcp.data.neighbours import name_hash, name_hashes
 from plcp.folders import alone
 
 FORMAT, MANIFEST, KEYS, ROWS = 1, "manifest.json", "keys.npy", "rows.npy"
@@ -46,7 +46,7 @@ class Snapshot:
     def find(self, sku_ids: Sequence[str]) -> np.ndarray:
         """Place of each SKU, (n,) int64; -1 where it is unknown."""
         asked = pl.Series("sku_id", sku_ids, dtype=pl.String)
-        keys = asked.to_frame().select(name_hash("sku_id")).to_series().to_numpy()
+        keys = name_hashes(asked).to_numpy()
         place = np.searchsorted(self.keys, keys).astype(np.int64)
         found, open_ = np.full(len(asked), -1, np.int64), np.arange(len(asked))
         while len(open_ := open_[(place[open_] < len(self)) & (self.keys[np.minimum(place[open_], len(self) - 1)] == keys[open_])]):
@@ -59,6 +59,8 @@ class Snapshot:
     def take(self, places: np.ndarray, columns: Sequence[str]) -> pl.DataFrame:
         """Rows at places, in their order."""
         part, row = self.rows[places].T
+        if len(places) == 1:  # a lookup: no row is copied, and none of Polars' threads woken
+            return self.part(int(part[0]))[list(columns)].slice(int(row[0]), 1)
         if len(places) and (part == part[0]).all():
             return self.part(int(part[0])).select(columns)[row]
         order = np.argsort(part, kind="stable")

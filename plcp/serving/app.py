@@ -36,7 +36,7 @@ class ServingConfig(Config):
     token_file: Path | None = Field(None, description="file that holds the token; PLCP_TOKEN in the environment if not given")
     fast: bool = Field(False, description="HAProxy in front and Serve's throughput-optimised mode; needs a token")
     replicas: int = Field(1, ge=1, description="most replicas of Online")
-    threads: int = Field(2, ge=1, description="CPU threads a replica of Online computes with")
+    threads: int = Field(2, ge=1, description="passes a replica of Online makes beside one another, each on one core")
     cpus: float = Field(1, gt=0, description="CPU cores it reserves")
     gpus: float = Field(0, ge=0, description="GPUs it reserves")
     cached_mib: int = Field(256, ge=1, description="memory of a replica for products kept ready to be forecast, MiB")

@@ -51,7 +51,7 @@ class Work(Generic[C, T]):
 
 
 class Batcher(Generic[C, T]):
-    """One thread that makes one pass after the other, each of all that has come and fits; it never waits for more to come.
+    """Threads that each make one pass after the other, of all that has come and fits; they never wait for more to come.
 
     `run` makes a pass: from the cases of some requests to a result for each. Where a shared pass fails, each request is tried alone.
     """
@@ -61,12 +61,15 @@ class Batcher(Generic[C, T]):
         run: Callable[[list[Sequence[C]]], list[T]],
         load: Callable[[Sequence[C]], Load],
         begin: Callable[[], None] = lambda: None,
+        threads: int = 1,
     ) -> None:
-        """`begin` is called once, on the thread."""
+        """`begin` is called once on each thread."""
         self._run, self._load, self._begin = run, load, begin
         self._coming: SimpleQueue[Work[C, T]] = SimpleQueue()
         self._next: Work[C, T] | None = None  # what did not fit the last pass
-        threading.Thread(target=self._work, name="forward", daemon=True).start()
+        self._taking = threading.Lock()
+        for _ in range(threads):
+            threading.Thread(target=self._work, name="forward", daemon=True).start()
 
     async def __call__(self, cases: Sequence[C]) -> T:
         loop = asyncio.get_running_loop()
@@ -82,7 +85,8 @@ class Batcher(Generic[C, T]):
     def _work(self) -> None:
         self._begin()
         while True:
-            works = self._take()
+            with self._taking:
+                works = self._take()
             for work, result in zip(works, self._results(works), strict=True):
                 with suppress(RuntimeError):  # the loop of a client that has gone may be closed
                     work.loop.call_soon_threadsafe(work.settle, result)

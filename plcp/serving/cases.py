@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
+from threading import Lock
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from plcp.base import DataError
 from plcp.data.features import Arrays, inputs
 from plcp.data.shards import Shard
 from plcp.forecast.forecaster import Forecaster, first_weeks
+from plcp.forecast.recorded import Batch, Forward, recorded
 from plcp.forecast.values import WEEK, Values, calibrated
 from plcp.serving.batching import BatchConfig
 
@@ -60,6 +62,8 @@ class Packer:
         edges = np.cumsum([0, *(prod(shape) for shape in self._shapes.values())]).tolist()
         self._places = {name: slice(*edges[i : i + 2]) for i, name in enumerate(self._shapes)}
         self._width = int(edges[-1])
+        self._recorded: Forward | None = None
+        self._encoding = Lock()
         self.case_bytes = 4 * self._width + 8 * widths.hashed
 
     def cases(self, shard: Shard) -> list[Case]:
@@ -88,10 +92,16 @@ class Packer:
         """What is forecast of cases that can be, by one pass through the model, and through its towers for what is new to them."""
         self._encode(cases)
         batch = self.batch(cases)
-        out = self.forecaster.forward(batch)
+        out = self.forward(batch)
         origins, starts = (np.array([getattr(case, name) for case in cases], "datetime64[D]") for name in ("origin", "start"))
         units, age = batch["history"][:, :, 0].cpu().numpy(), batch["age"].cpu().numpy()
         return calibrated(out, units, age, origins, starts, self.forecaster.artifact.calibration)
+
+    def forward(self, batch: Batch) -> Arrays:
+        """LifeCycleModel.forward, recorded with the first batch that is asked for."""
+        if self._recorded is None:
+            self._recorded = recorded(self.forecaster.artifact.model, batch)
+        return self.forecaster.forward(batch, self._recorded)
 
     def load(self, limits: BatchConfig, cases: Sequence[Case]) -> np.ndarray:
         """How much of a pass some cases take up: rows, tokens and pixels (3,), as shares of the limits. A token is at least a byte."""
@@ -100,18 +110,23 @@ class Packer:
         pixels = sum(preprocessor.image["size"] ** 2 for case in cases if case.photo is not None) if preprocessor.image else 0
         return np.array([len(cases) / limits.rows, tokens / limits.tokens, pixels / limits.pixels])
 
-    def batch(self, cases: Sequence[Case]) -> dict[str, Tensor]:
+    def batch(self, cases: Sequence[Case]) -> Batch:
         """What LifeCycleModel.forward takes, on its device, each case with its own row of the towers' vectors."""
         numbers = np.stack([case.numbers for case in cases])
-        batch: Arrays = {name: numbers[:, place].reshape(-1, *self._shapes[name]) for name, place in self._places.items()}
-        batch["hashed"] = np.stack([case.hashed for case in cases])
+        arrays: Arrays = {name: numbers[:, place].reshape(-1, *self._shapes[name]) for name, place in self._places.items()}
+        arrays["hashed"] = np.stack([case.hashed for case in cases])
         row = np.arange(len(cases))
-        batch["text"] = np.where([case.has_text for case in cases], row, -1)
-        batch["image"] = np.where([case.has_photo for case in cases], row, -1)
-        return {name: torch.from_numpy(value).to(self._device) for name, value in batch.items()}
+        arrays["text"] = np.where([case.has_text for case in cases], row, -1)
+        arrays["image"] = np.where([case.has_photo for case in cases], row, -1)
+        return {name: torch.from_numpy(value).to(self._device) for name, value in arrays.items()}
 
     def _encode(self, cases: Sequence[Case]) -> None:
-        """Fill in the towers' vectors of the cases that still lack them, each once: one SKU may be asked for twice."""
+        """Fill in the towers' vectors of the cases that still lack them, each once: one SKU may be asked for twice, in two passes."""
+        if any(case.text is not None or case.photo is not None for case in cases):
+            with self._encoding:
+                self._encode_new(cases)
+
+    def _encode_new(self, cases: Sequence[Case]) -> None:
         if texts := {id(case): case for case in cases if case.text is not None}:
             vectors = self.forecaster.encoder.text([case.text or "" for case in texts.values()])
             self._keep("text_vector", list(texts.values()), vectors)

@@ -151,6 +151,8 @@ class Live:
 
     def observed(self, own: Prepared, stored: pl.DataFrame, now: Prepared, told: Told) -> tuple[pl.DataFrame, Timeline]:
         """A row of a shard with all that was observed of it, a week that is not over included, and its axis."""
+        if now is own and not self.moved(stored["sku_id"].to_list(), told):
+            return stored, own.timeline
         sales = self._sales(stored["sku_id"].to_list(), own.origin) if told.last_day else SALES.conform(pl.DataFrame(schema=SALES.schema))
         until = int(reach(stored["sku_id"], sales, now.timeline)[0])
         timeline = Timeline(now.first_week, until, now.timeline.closed)

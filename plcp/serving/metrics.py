@@ -5,6 +5,7 @@ replicas): one place to scrape, every replica in it. A route of the endpoint wou
 """
 
 import datetime as dt
+from threading import Lock
 
 from ray.serve import metrics
 
@@ -28,16 +29,18 @@ class Meter:
         self._observed = metrics.Counter("plcp_observations", description="sales, prices and stock that were told and kept")
         self._age = metrics.Gauge("plcp_origin_age_weeks", description="from the first week forecast to today")
         self._told = {"kept": 0, "read": 0}  # of the cache, so far
+        self._telling = Lock()
 
     def passed(self, products: int, seconds: float, kept: int, read: int) -> None:
-        """A pass was made. `kept` and `read` are the cache's hits and misses since it began."""
+        """A pass was made. `kept` and `read` are the cache's hits and misses since it began; may be called by several threads."""
         self._products.inc(products)
         self._seconds.observe(seconds)
         self._rows.observe(products)
-        for found, total in (("kept", kept), ("read", read)):
-            if new := total - self._told[found]:
-                self._looked_up.inc(new, tags={"found": found})
-                self._told[found] = total
+        with self._telling:
+            for found, total in (("kept", kept), ("read", read)):
+                if (new := total - self._told[found]) > 0:
+                    self._looked_up.inc(new, tags={"found": found})
+                    self._told[found] = total
 
     def observed(self, events: int) -> None:
         if events:

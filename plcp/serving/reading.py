@@ -83,13 +83,13 @@ class Reader:
         history, reason = self._history(present, place), row["reason"][0] if row is not None else None
         if row is None or reason is not None:
             return Shown(head, history, row is not None, None, reason)
-        return Shown(head, history, True, row.select("sku_id", "origin", "curve", "events", "stage").write_ndjson().encode().strip(), None)
+        return Shown(head, history, True, row[["sku_id", "origin", "curve", "events", "stage"]].write_json()[1:-1].encode(), None)
 
     def _history(self, present: Present, place: int) -> bytes:
         own = present.catalogue.prepared
         columns = [name for name in ("sku_id", "units", "price") if name in present.catalogue.columns]
         stored = present.catalogue.snapshot.take(np.array([place]), columns)
-        return history(*self.live.observed(own, stored, present.now, present.told)).write_json().encode()
+        return json.dumps(history(*self.live.observed(own, stored, present.now, present.told))).encode()
 
     def skus(self, words: str, stage: str | None, sort: Sort, descending: bool, limit: int, offset: int) -> SkuPage:
         """Products found by words and by their stage in the last run; a page of them, those without a value last."""

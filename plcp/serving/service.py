@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from plcp.base import DataError
 from plcp.data.shards import Shard
 from plcp.forecast.forecaster import Forecaster
 from plcp.forecast.frames import FRAMES, curve_table
+from plcp.forecast.replicas import cores
 from plcp.forecast.values import Values
 from plcp.serving import arrow, scorer
 from plcp.serving.batching import BatchConfig, Batcher
@@ -44,6 +44,7 @@ from plcp.tables import EMBEDDING, FORECAST, SKIPPED
 T = TypeVar("T")
 Row = bytes | dict[str, str]  # of an answer: a forecast in JSON, or the reason why there is none
 PROBE = Product(title="a tiny product, to see that the model answers")
+AHEAD = 4  # passes of one request for tables that are made or wait at a time
 PROBE_S = 5.0  # seconds for which an answered probe stands: anyone may ask for one
 
 
@@ -61,18 +62,18 @@ class Service:
         threads: int,
         cached_mib: int,
     ) -> None:
-        """`threads` compute each pass; `cached_mib` is the memory for products kept ready."""
+        """`threads` make passes beside one another, each on one core: on several, every small operation would wait for the slowest.
+        `cached_mib` is the memory for products kept ready."""
         self.forecaster, self.stock, self.live = forecaster, stock, live
-        self.batch, self.threads = batch, threads
+        self.batch = batch
         self.reader = Reader(stock, published, decided, live)
         self.packer, self.meter = Packer(forecaster), Meter()
         self.cache = CaseCache((cached_mib << 20) // self.packer.case_bytes)
         self._lookup = ThreadPoolExecutor(1)  # files are read and rows put together beside the event loop
         self._search = ThreadPoolExecutor(1)  # what goes over the whole catalog keeps no lookup waiting
         self._store = ThreadPoolExecutor(1)  # waits for the disk
-        self._tabled = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,))  # passes asked for as tables
-        self._passing = threading.Lock()  # one pass at a time, on all threads
-        self._shared = Batcher(self._pass, partial(self.packer.load, batch), partial(torch.set_num_threads, threads))
+        self._tabled = cores(threads)  # passes asked for as tables
+        self._shared = Batcher(self._pass, partial(self.packer.load, batch), partial(torch.set_num_threads, 1), threads)
         live.wait(stock.catalogue())
         self._probe = self.packer.cases(shard_of_products([PROBE], stock.catalogue().prepared))
         self._pass([self._probe] * 2)  # warms up, and fails here if the model cannot answer
@@ -80,15 +81,14 @@ class Service:
 
     def _pass(self, requests: list[Sequence[Case]]) -> list[list[bytes]]:
         """The forecasts of each request's cases in JSON, from one pass through the model."""
-        values = self._values([case for cases in requests for case in cases])
-        ends = np.cumsum([len(cases) for cases in requests]).tolist()
-        return [scorer.forecast_lines(cases, values[end - len(cases) : end]) for cases, end in zip(requests, ends, strict=True)]
+        asked = [case for cases in requests for case in cases]
+        lines = iter(scorer.forecast_lines(asked, self._values(asked)))
+        return [[next(lines) for _ in cases] for cases in requests]
 
     def _values(self, cases: Sequence[Case]) -> Values:
-        with self._passing:
-            begun = time.perf_counter()
-            values = self.packer.values(cases)
-            self.meter.passed(len(cases), time.perf_counter() - begun, self.cache.hits, self.cache.misses)
+        begun = time.perf_counter()
+        values = self.packer.values(cases)
+        self.meter.passed(len(cases), time.perf_counter() - begun, self.cache.hits, self.cache.misses)
         return values
 
     async def check(self) -> None:
@@ -202,7 +202,12 @@ class Service:
 
     async def _tables(self, request: ScoreRequest, names: Sequence[str]) -> dict[str, pl.DataFrame]:
         present = await self._present()
-        found = [await beside(self._tabled, self._frames, names, cases) async for cases in self._asked(present, request)]
+        passes: list[asyncio.Future[dict[str, pl.DataFrame]]] = []
+        async for cases in self._asked(present, request):
+            if len(passes) >= AHEAD:
+                await passes[-AHEAD]
+            passes.append(asyncio.get_running_loop().run_in_executor(self._tabled, self._frames, names, cases))
+        found = await asyncio.gather(*passes)
         return {name: pl.concat([frames[name] for frames in found]) for name in names}
 
     def _frames(self, names: Sequence[str], cases: Sequence[Case]) -> dict[str, pl.DataFrame]:

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -207,10 +208,19 @@ class Published:
             return None
 
 
-def history(frame: pl.DataFrame, timeline: Timeline) -> pl.DataFrame:
-    """Columns week, units, price of the first row of a shard's frame; units are null where the shop was shut, price where unknown."""
-    weeks = [timeline.date(i) for i in range(timeline.weeks)]
+def history(frame: pl.DataFrame, timeline: Timeline) -> list[dict[str, Any]]:
+    """week, units, price of the first row of a shard's frame; units are None where the shop was shut, price where unknown."""
     units = frame["units"].to_numpy()[0].copy()
     units[list(timeline.closed)] = np.nan
-    price = frame["price"].to_numpy()[0].astype(np.float64) if "price" in frame.columns else np.full(timeline.weeks, np.nan)
-    return pl.DataFrame({"week": weeks, "units": units, "price": price}).fill_nan(None)
+    price = frame["price"].to_numpy()[0] if "price" in frame.columns else np.full(timeline.weeks, np.nan)
+    rows = zip(week_texts(timeline), known(units), known(price.astype(np.float64)), strict=True)
+    return [{"week": week, "units": sold, "price": paid} for week, sold, paid in rows]
+
+
+def known(values: np.ndarray) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+@lru_cache(8)
+def week_texts(timeline: Timeline) -> list[str]:
+    return [str(timeline.date(index)) for index in range(timeline.weeks)]

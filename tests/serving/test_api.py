@@ -306,3 +306,6 @@ def test_the_description_of_the_api_has_the_tables_columns(client: TestClient) -
         assert {field: schema["description"] for field, schema in schemas[name]["properties"].items()} == expected
     assert schemas["Stage"]["properties"]["stage"]["enum"] == list(tables.STAGES)
     assert schemas["Sale"]["properties"]["units"]["minimum"] == 0
+    asked = client.get("/v1/openapi.json").json()["paths"]["/v1/score"]["post"]
+    for content in (asked["requestBody"]["content"], asked["responses"]["200"]["content"]):
+        assert set(content) == {"application/json", "application/vnd.apache.arrow.stream"}

@@ -24,11 +24,6 @@ def name_hash(column: str) -> pl.Expr:
     return pl.col(column).hash(0)
 
 
-def name_hashes(skus: pl.Series) -> pl.Series:
-    """`name_hash` of a column at hand."""
-    return skus.hash(0)
-
-
 def pairs(baskets: pl.LazyFrame, timeline: Timeline) -> pl.LazyFrame:
     """Every two products of one purchase: sku_id, other (name_hash), week, count. Streams.
 

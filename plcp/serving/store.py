@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
@@ -22,6 +23,7 @@ from plcp.forecast.shelves import FACTS, forecasts, products
 from plcp.forecast.snapshot import mapped
 from plcp.serving.problems import ProblemError
 
+LOOK_S = 0.1  # between two looks at whether something is newer: a request shall not wait for the disk
 NAMED = 20  # unknown SKUs that an error spells out
 SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 LISTED = ("sku_id", "title", "category", "brand", "list_price")
@@ -38,13 +40,16 @@ class Current(Generic[Mark, T]):
         self._worker = ThreadPoolExecutor(1)
         self._lock = threading.Lock()
         self._coming: tuple[Mark, Future[T]] | None = None
-        self._seen = mark()
+        self._seen, self._looked = mark(), time.monotonic()
         self._value = make() if self._seen is not None else None
 
     def get(self) -> T | None:
-        """At once, for any thread; None while there never was anything."""
+        """At once, for any thread; None while there never was anything. Looks for something newer now and then."""
+        return self._look() if time.monotonic() > self._looked + LOOK_S else self._value
+
+    def _look(self) -> T | None:
         with self._lock:
-            mark = self._mark()
+            mark, self._looked = self._mark(), time.monotonic()
             if self._coming and self._coming[1].done():
                 self._arrive(*self._coming)
             if mark is not None and mark != self._seen and self._coming is None:
@@ -53,10 +58,10 @@ class Current(Generic[Mark, T]):
 
     def wait(self) -> T | None:
         """As `get`, when the newest is there."""
-        self.get()
+        self._look()
         if coming := self._coming:
             coming[1].exception()
-        return self.get()
+        return self._look()
 
     def _arrive(self, mark: Mark, coming: Future[T]) -> None:
         self._coming, self._seen = None, mark  # one that cannot be read is not tried again until it is replaced

@@ -11,7 +11,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -96,8 +96,10 @@ def of_preset(scene: Scene, preset: str, of_bare: Bare, host: Host) -> list[Figu
 
 
 def crowd(scene: Scene, port: int, token: str = "") -> Outcome:
-    """Many clients at once that each ask for one product."""
-    return sound(load.measure(Load(port, single(skus_of(scene.shop, ASKED), token), MANY, scene.seconds)))
+    """Many clients at once that each ask for one product, all of which have been asked for before."""
+    asked = Load(port, single(skus_of(scene.shop, ASKED), token), MANY, scene.seconds)
+    sound(load.measure(replace(asked, warm_up=0, once=True)))
+    return sound(load.measure(asked))
 
 
 def beside_peers(ours: Outcome, fastapi: Outcome, litserve: Outcome) -> list[Figure]:

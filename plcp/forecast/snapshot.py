@@ -44,10 +44,10 @@ class Snapshot:
 
     def find(self, sku_ids: Sequence[str]) -> np.ndarray:
         """Place of each SKU, (n,) int64; -1 where it is unknown."""
-        asked = pl.Series("sku_id", sku_ids, dtype=pl.String)
         keys = hashes(sku_ids)
-        if len(asked) == 1:
+        if len(keys) == 1:
             return np.array([self._find_one(sku_ids[0], keys[0])])
+        asked = pl.Series("sku_id", sku_ids, dtype=pl.String)
         place = np.searchsorted(self.keys, keys).astype(np.int64)
         found, open_ = np.full(len(asked), -1, np.int64), np.arange(len(asked))
         while len(open_ := open_[(place[open_] < len(self)) & (self.keys[np.minimum(place[open_], len(self) - 1)] == keys[open_])]):

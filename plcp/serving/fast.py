@@ -73,5 +73,6 @@ def private(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(unused_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(unused_port()),
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count requests themselves, for less than a process that reads its log
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(DRAIN_S),
     }

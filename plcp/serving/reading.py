@@ -47,13 +47,13 @@ class Shown:
 
 
 class Reader:
-    """Looks up; every method is for a thread beside the event loop, save what `at_hand` says."""
+    """Looks up; every method is for a thread beside the event loop, but for `present` and `sku` where `at_hand` says so."""
 
     def __init__(self, stock: Stock, published: Published | None, decided: Decided | None, live: Live) -> None:
         self.stock, self.published, self.decided, self.live = stock, published, decided, live
 
     def at_hand(self) -> bool:
-        """Whether `present` takes microseconds, so that the event loop itself may ask."""
+        """Whether `present` and `sku` take less than waking a thread, so that the event loop itself may ask."""
         return self.live.at_hand(self.stock.catalogue())
 
     def present(self) -> Present:

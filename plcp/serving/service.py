@@ -271,7 +271,10 @@ class Service:
 
     async def _sku(self, sku_id: str) -> bytes:
         present = await self._present()
-        shown = await self.beside(self.reader.sku, present, sku_id)
+        if self.reader.at_hand():  # a few pages of memory: another thread would take longer to wake
+            shown = self.reader.sku(present, sku_id)
+        else:
+            shown = await self.beside(self.reader.sku, present, sku_id)
         if shown.known:
             return shown.body(shown.forecast, shown.reason)
         (row,) = [row async for cases in self._of_catalog(present, [sku_id]) for row in await self._rows(cases)]

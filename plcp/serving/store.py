@@ -93,7 +93,7 @@ class Catalogue:
 
     def facts(self, place: int) -> dict[str, Any]:
         """What is known of a product by name: sku_id and FACTS."""
-        return self.snapshot.take(np.array([place]), ["sku_id", *FACTS]).row(0, named=True)
+        return self.snapshot.take(np.array([place]), ["sku_id", *FACTS]).to_dicts()[0]
 
     def search(self, words: str) -> pl.LazyFrame:
         """LISTED of the products of whose key, title, category and brand every word given is a part."""

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from plcp.data.prepared import Prepared
 from plcp.training import loop, progress
 from plcp.training.engine import load_deepspeed, parameter_groups
+from plcp.training.learner import make_task
 from plcp.training.runs import Run, TrainConfig
 from plcp.training.task import ForecastTask
 
-WARM_UP = 10  # steps
+WARM_UP = 6  # steps
 BATCHES = 6  # made beforehand for those that read no data
 
 
@@ -113,7 +114,7 @@ def made(prepared: Path, config: TrainConfig) -> tuple[ForecastTask, list[dict[s
         run = Run(Path(folder) / "R", data, config.fitted(data), seed=0)
         run.begin()
         torch.manual_seed(0)
-        task = cast(ForecastTask, loop.make_task(run, torch.device("cpu")))
+        task = cast(ForecastTask, make_task(run, torch.device("cpu")))
         return task, list(itertools.islice(task.loader("train"), BATCHES))
 
 

@@ -1,8 +1,11 @@
 """Texts to tokens and photos to pixels, the same way in training and at scoring."""
 
+import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,39 @@ from plcp.model.towers import TINY, ImageTowerConfig, TextTowerConfig, location
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 IMAGE_FILE = "image.json"
+TEXT_ROOM, PHOTO_ROOM = 64 << 20, 512 << 20  # bytes: 100,000 texts of 64 tokens; 170,000 photos of 32², 3,500 of 224²
+HELD = 200  # bytes that a held array takes beside its numbers, its key included
+
+
+class Recent:
+    """What was made of the items met last; the oldest go where there is no more room. For any number of threads."""
+
+    def __init__(self, room: int) -> None:
+        """`room`: bytes at most; 0 keeps nothing."""
+        self.room = room
+        self._held: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._bytes = 0
+        self._alone = threading.Lock()
+
+    def of(self, items: Sequence[str | bytes], make: Callable[[list[int]], list[np.ndarray]]) -> list[np.ndarray]:
+        """An array for each item; `make` gives those of the places that are not held."""
+        if not self.room:
+            return make([*range(len(items))])
+        keys = [hashlib.sha256(item.encode() if isinstance(item, str) else item).digest() for item in items]
+        with self._alone:
+            missing = {key: place for place, key in enumerate(keys) if key not in self._held}
+            made = dict(zip(missing, make([*missing.values()]), strict=True)) if missing else {}
+            found = [made[key] if key in made else self._held[key] for key in keys]
+            self._keep(keys, made)
+        return found
+
+    def _keep(self, keys: list[bytes], made: dict[bytes, np.ndarray]) -> None:
+        self._held.update(made)
+        self._bytes += sum(array.nbytes + HELD for array in made.values())
+        for key in keys:
+            self._held.move_to_end(key)
+        while self._bytes > self.room:
+            self._bytes -= self._held.popitem(last=False)[1].nbytes + HELD
 
 
 class Preprocessor:
@@ -26,6 +62,11 @@ class Preprocessor:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None, max_tokens: int, image: dict[str, Any] | None) -> None:
         self.tokenizer, self.max_tokens, self.image = tokenizer, max_tokens, image
+        self._texts, self._photos = Recent(0), Recent(0)
+
+    def remember(self) -> None:
+        """Keep the tokens and pixels of what was met last: in training a product comes again and again."""
+        self._texts, self._photos = Recent(TEXT_ROOM), Recent(PHOTO_ROOM)
 
     @classmethod
     def build(cls, text: TextTowerConfig | None, image: ImageTowerConfig | None, titles: Iterable[str]) -> "Preprocessor":
@@ -67,30 +108,45 @@ class Preprocessor:
         """
         batch: dict[str, Tensor] = {}
         if self.tokenizer is not None:
-            empty = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.int64)
-            batch["tokens"], batch["token_mask"] = tokenize(self.tokenizer, list(texts), self.max_tokens) if texts else empty
+            batch["tokens"], batch["token_mask"] = padded(self._tokens(self.tokenizer, texts), self.tokenizer.pad_token_id)
         if self.image is not None:
             names = owners if owners is not None else [f"image {i}" for i in range(len(images))]
-            found = [to_pixels(data, name, **self.image) for data, name in zip(images, names, strict=True)]
-            batch["pixels"] = torch.stack(found) if found else torch.zeros(1, 3, self.image["size"], self.image["size"])
+            size = self.image["size"]
+            found = self._photos.of(images, lambda places: [to_pixels(images[i], names[i], size) for i in places])
+            black = torch.zeros(1, 3, size, size)
+            batch["pixels"] = normalised(np.stack(found), self.image["mean"], self.image["std"]) if found else black
         return batch
 
+    def _tokens(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[np.ndarray]:
+        """Of each text, int32; of no text, those of an empty one."""
+        options: dict[str, Any] = {"return_attention_mask": False, "return_token_type_ids": False}
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_tokens: int) -> tuple[Tensor, Tensor]:
-    """Tokens and mask, (n, length) int64 each; the longest text, cut at max_tokens, sets the length."""
-    coded = tokenizer(texts, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
-    tokens, mask = coded["input_ids"].long(), coded["attention_mask"]
-    if tokens.shape[1] == 0:  # nothing but empty texts
-        tokens, mask = tokens.new_zeros(len(texts), 1), mask.new_zeros(len(texts), 1)
-    mask[mask.sum(1) == 0, 0] = 1  # attention over no token at all is undefined
-    return tokens, mask
+        def make(places: list[int]) -> list[np.ndarray]:
+            coded = tokenizer([texts[i] for i in places], truncation=True, max_length=self.max_tokens, **options)
+            return [np.array(tokens, np.int32) for tokens in coded["input_ids"]]
+
+        return self._texts.of(texts, make) if texts else [np.zeros(0, np.int32)]
 
 
-def to_pixels(data: bytes, name: str, size: int, mean: list[float], std: list[float]) -> Tensor:
-    """One encoded photo → (3, size, size) float32, normalised. Raises DataError naming it."""
-    photo = open_image(data, name, size).resize((size, size), Image.Resampling.BICUBIC)
-    array = (np.asarray(photo, dtype=np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+def padded(texts: list[np.ndarray], pad: int) -> tuple[Tensor, Tensor]:
+    """Tokens and mask, (n, length) int64 each; the longest text sets the length."""
+    lengths = np.array([len(tokens) for tokens in texts])
+    mask = np.arange(max(1, lengths.max())) < lengths[:, None]
+    tokens = np.full(mask.shape, pad, np.int64)
+    tokens[mask] = np.concatenate(texts)
+    mask[lengths == 0, 0] = True  # attention over no token at all is undefined
+    return torch.from_numpy(tokens), torch.from_numpy(mask.astype(np.int64))
+
+
+def to_pixels(data: bytes, name: str, size: int) -> np.ndarray:
+    """One encoded photo → (size, size, 3) uint8. Raises DataError naming it."""
+    return np.asarray(open_image(data, name, size).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def normalised(photos: np.ndarray, mean: list[float], std: list[float]) -> Tensor:
+    """(m, size, size, 3) uint8 → (m, 3, size, size) float32."""
+    values = (photos.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
 
 
 def open_image(data: bytes, name: str, size: int | None = None) -> Image.Image:

@@ -15,6 +15,7 @@ class SizeConfig(Config):
     gpus: int = Field(8, ge=1)
     gpu: Literal["h200", "h100", "a100-80", "a100-40", "l40s", "a10", "l4"] = "h200"
     hourly_price: float | None = Field(None, gt=0, description="of one GPU with its share of the server, in any currency")
+    server_memory: float | None = Field(None, gt=0, description="GB of the server's memory for each GPU that offload may take")
     precision: Literal["bf16", "fp32"] = "bf16"
     images_per_sku: float = Field(1.0, ge=0, description="photos; the model looks at the first")
     tokens: int | None = Field(None, ge=1, description="of a text, on average; if not given, as many as the model reads")

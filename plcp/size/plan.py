@@ -99,13 +99,18 @@ class Sizing:
         batch = self.request.batch_per_gpu
         for rounds in halvings(batch):
             needed = memory(layout, self.learner, per_case * batch / rounds, self.gpu.cpu)
-            if self.taken(needed) <= self.gpu.memory:
+            if self.taken(needed) <= self.gpu.memory and self.offloadable(layout, needed):
                 return Choice(layout, batch // rounds, needed, self._step(layout, rounds))
         return Choice(layout, None, needed, self._step(layout, rounds))
 
     def taken(self, needed: Memory) -> float:
         """Bytes of a device that it may cost to hold so much."""
         return needed.device * FRAGMENTS + (0 if self.gpu.cpu else CONTEXT)
+
+    def offloadable(self, layout: Layout, needed: Memory) -> bool:
+        """Whether the server's memory holds what leaves the device for it, where one was named."""
+        limit = self.request.server_memory
+        return layout.offload != "cpu" or limit is None or needed.away <= limit * GB
 
     def _step(self, layout: Layout, rounds: int) -> Step:
         rates = self.rates if not self.sheet else Rates.of_sheet(self.gpu, layout.precision)
@@ -167,7 +172,9 @@ class Sizing:
 
     @property
     def basis(self) -> str:
-        return f"{SHAPES}, {SHEET}, {ASSUMED}" if self.sheet else f"{SHAPES}, {HERE}"
+        if self.sheet:
+            return f"{SHAPES}, {SHEET}, {ASSUMED}"
+        return f"{SHAPES}, {HERE}" + (f", network {ASSUMED}" if self.request.gpus > 1 else "")
 
 
 def exact(name: str, value: float, unit: str, formula: str) -> Figure:

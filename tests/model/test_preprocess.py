@@ -4,10 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from plcp.base import DataError, ModelError
-from plcp.model.preprocess import Preprocessor, open_image, to_pixels
+from plcp.model.preprocess import HELD, Preprocessor, Recent, normalised, open_image, to_pixels
 from plcp.model.towers import ImageTowerConfig, TextTowerConfig
 
 TITLES = ["RED HEART CANDLE", "blue mug 50's style", "Xmas tree decoration", "紅色杯子"]
@@ -18,6 +20,9 @@ def encoded(image: Image.Image, format: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format)
     return buffer.getvalue()
+
+
+COLOURED = [encoded(Image.new("RGB", (9, 9), (40 * number, 0, 99))) for number in range(5)]
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +74,49 @@ def test_every_common_kind_of_photo_becomes_pixels(format: str, mode: str) -> No
     image = Image.new("RGB", (40, 30), (200, 10, 10)).convert(mode)
     if (format, mode) in {("JPEG", "P"), ("WEBP", "P")}:
         image = image.convert("RGB")
-    pixels = to_pixels(encoded(image, format), "photo", 16, HALF, HALF)
-    assert pixels.shape == (3, 16, 16)
-    assert pixels.abs().max() <= 1.01
+    pixels = to_pixels(encoded(image, format), "photo", 16)
+    assert pixels.shape == (16, 16, 3)
+    expected = (76, 76, 76) if mode == "L" else (200, 10, 10)
+    assert np.abs(pixels.reshape(-1, 3).mean(0) - expected).max() < 25  # palettes and JPEG come near it
 
 
 def test_what_is_transparent_shows_as_white() -> None:
-    pixels = to_pixels(encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 0))), "photo", 8, HALF, HALF)
-    assert torch.allclose(pixels, torch.ones(3, 8, 8))
+    pixels = to_pixels(encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 0))), "photo", 8)
+    assert torch.equal(normalised(pixels[None], HALF, HALF), torch.ones(1, 3, 8, 8))
+
+
+texts_and_photos = st.lists(st.tuples(st.lists(st.sampled_from([*TITLES, ""])), st.lists(st.integers(0, 4))), max_size=8)
+
+
+@given(texts_and_photos, st.integers(1, 3000))
+def test_what_is_remembered_changes_no_batch_and_stays_in_its_room(
+    preprocessor: Preprocessor, batches: list[tuple[list[str], list[int]]], room: int
+) -> None:
+    other = Preprocessor(preprocessor.tokenizer, preprocessor.max_tokens, preprocessor.image)
+    other._texts, other._photos = kept = Recent(room), Recent(room)
+    for texts, numbers in batches:
+        photos = [COLOURED[number] for number in numbers]
+        one, again = preprocessor.preprocess(texts, photos), other.preprocess(texts, photos)
+        assert one.keys() == again.keys()
+        assert all(torch.equal(one[name], again[name]) for name in one)
+        for recent in kept:
+            held = sum(array.nbytes + HELD for array in recent._held.values())
+            assert held == recent._bytes <= room
+
+
+def test_what_was_met_last_is_not_made_again() -> None:
+    recent, made = Recent(3 * (8 + HELD)), []
+
+    def make(items: list[bytes]) -> list[np.ndarray]:
+        def of(places: list[int]) -> list[np.ndarray]:
+            made.append([items[place] for place in places])
+            return [np.full(8, ord(items[place]), np.uint8) for place in places]
+
+        return recent.of(items, of)
+
+    for items in ([b"a", b"b", b"a"], [b"b", b"c"], [b"a", b"d"], [b"a", b"b"]):
+        assert [array[0] for array in make(items)] == [ord(item) for item in items]
+    assert made == [[b"a", b"b"], [b"c"], [b"d"], [b"b"]]
 
 
 def test_a_photo_taken_sideways_is_turned_upright() -> None:

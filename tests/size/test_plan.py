@@ -67,6 +67,16 @@ def test_micro_batches_shrink_until_they_fit_and_what_never_fits_is_said(sizing:
     assert [halvings(12), halvings(1)] == [[1, 2, 4], [1]]
 
 
+def test_what_a_servers_memory_does_not_hold_is_not_offloaded_to_it(sizing: Sizing) -> None:
+    to_cpu, plain = Layout(2, "cpu", "bf16"), Layout(2, "none", "bf16")
+    needed = sizing.choice(to_cpu).memory.away / 1e9
+    poor, rich = (copy.copy(sizing) for _ in range(2))
+    poor.request, rich.request = (sizing.request.model_copy(update={"server_memory": needed * share}) for share in (0.9, 1.1))
+    assert poor.choice(to_cpu).micro_batch is None
+    assert rich.choice(to_cpu).micro_batch == sizing.choice(to_cpu).micro_batch
+    assert poor.choice(plain).micro_batch == sizing.choice(plain).micro_batch
+
+
 def test_zero_3_sends_half_as_much_again_and_in_every_micro_batch() -> None:
     learner = Learner(1_000_000, 0, 4)
     sent = {stage: exchanged(Layout(stage, "none", "bf16"), learner, 1) for stage in range(4)}
@@ -86,7 +96,7 @@ def test_measured_rates_take_the_place_of_the_data_sheet(sizing: Sizing) -> None
     here = Sizing(sizing.request, TINY, SPEC, GPUS["h200"], rates)
     found = here.choice(Layout(1, "none", "bf16")).step.arithmetic
     assert found.value == pytest.approx(0.5 + here.trained * 128 / 1e12)
-    assert "measured" in here.basis
+    assert here.basis == "traced, measured, network assumed"
 
 
 def test_a_wrong_word_is_refused_with_the_words_there_are() -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import partial
+from functools import partialmethod
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from plcp.data.features import Arrays
 from plcp.data.prepared import Prepared
 from plcp.data.shards import Shard
 from plcp.training import loop
+from plcp.training.learner import Learner
 from plcp.training.loop import train
 from plcp.training.runs import Run, TrainConfig
 
 SEEN = "seen"  # folder in the run's: a file per worker process
-own_worker, own_learn, own_inputs = loop.worker, loop.learn, loader.inputs
+own_worker, own_step, own_inputs = loop.worker, Learner.step, loader.inputs
 Case = tuple[str, int, int]
 
 
@@ -37,7 +38,7 @@ def worker(run: Run, threads: int) -> None:
     name = {"attempt": attempt[0], "rank": distributed.get_rank(), "world": distributed.get_world_size(), "pid": os.getpid()}
     loader.inputs = inputs
     with (folder / f"{time.time_ns()}-{os.getpid()}.jsonl").open("a", buffering=1) as file:
-        loop.learn = partial(learn, lambda **values: file.write(json.dumps({**name, **values}) + "\n"))
+        Learner.step = partialmethod(step, lambda **values: file.write(json.dumps({**name, **values}) + "\n"))  # type: ignore[assignment]
         own_worker(run, threads)
 
 
@@ -46,15 +47,15 @@ def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarr
     return own_inputs(shard, rows, origins, starts, spec) | {"case": np.stack([origins, starts], 1)}
 
 
-def learn(write: Any, engine: Any, task: Any, batches: Any, state: Any, *rest: Any) -> None:
+def step(self: Learner, write: Any, batches: Any) -> None:
     seen: list[Case] = []
 
     def noted(batch: dict[str, Any]) -> dict[str, Any]:
         seen.extend(cases(batch))
         return batch
 
-    own_learn(engine, task, map(noted, batches), state, *rest)
-    write(step=state.step, cases=seen)
+    own_step(self, map(noted, batches))
+    write(step=self.state.step, cases=seen)
 
 
 def cases(batch: dict[str, Any]) -> list[Case]:

@@ -96,7 +96,8 @@ class Client:
 
     def _bulk(self, sku_ids: Sequence[str], table: str) -> pl.DataFrame:
         stream = io.BytesIO()
-        pl.DataFrame({"sku_id": sku_ids}, schema={"sku_id": pl.String}).write_ipc_stream(stream, compression="uncompressed")
+        asked = pl.DataFrame({"sku_id": sku_ids}, schema={"sku_id": pl.String})
+        asked.write_ipc_stream(stream, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
         options = {"content": stream.getvalue(), "params": {"table": table}, "headers": {"Content-Type": ARROW}}
         return FORECAST[table].conform(pl.read_ipc_stream(self._send("POST", "/v1/score", **options).content))
 

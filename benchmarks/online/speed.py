@@ -61,7 +61,8 @@ def bulk(skus: Sequence[str], token: str) -> list[bytes]:
     found = []
     for first in range(0, len(skus), BULK):
         stream = BytesIO()
-        pl.DataFrame({"sku_id": skus[first : first + BULK]}).write_ipc_stream(stream, compression="uncompressed")
+        asked = pl.DataFrame({"sku_id": skus[first : first + BULK]})
+        asked.write_ipc_stream(stream, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
         found.append(load.post("/v1/score", stream.getvalue(), token, MEDIA_TYPE))
     return found
 

@@ -10,8 +10,9 @@ from plcp.serving.schemas import MAX_SKUS
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 MAX_BODY = 8 << 20  # bytes: so many SKUs have names of some hundred
-RECORD_BATCH, COMPRESSION = 3, 3  # Message.fbs: the header's type, and the place of its field
-TEXT = (pa.string(), pa.large_string(), pa.string_view())
+HEADER_TYPE, HEADER, CUSTOM_METADATA = 1, 2, 4  # Message.fbs: places of a message's fields
+RECORD_BATCH, COMPRESSION = 3, 3  # a header's type, and the place of its field
+TEXT = (pa.string(), pa.large_string())  # not string_view: ten thousand views may show one long string
 
 
 def sku_ids_of(body: bytes) -> list[str]:
@@ -22,8 +23,8 @@ def sku_ids_of(body: bytes) -> list[str]:
     if len(body) > MAX_BODY:
         raise ProblemError(413, f"the stream has {len(body):,} bytes, {MAX_BODY:,} are allowed; send fewer SKUs a request")
     try:
-        if any(is_compressed(message) for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(body))):
-            raise wrong("compressed record batches are not taken; write the stream uncompressed")
+        for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(body)):
+            require_plain(message)
         reader = pa.ipc.open_stream(pa.py_buffer(body))
         if reader.schema.names != ["sku_id"] or reader.schema.field(0).type not in TEXT:
             raise wrong(f"expected the one column sku_id of type string, got {described(reader.schema)}")
@@ -56,15 +57,18 @@ def described(schema: pa.Schema) -> str:
     return ", ".join(f"{name[:50]}: {kind}" for name, kind in zip(schema.names[:5], schema.types[:5], strict=True)) or "no column"
 
 
-def is_compressed(message: pa.ipc.Message) -> bool:
-    """Whether a message is a record batch with a compressed body; read from its flatbuffer, which the reader has verified: pyarrow does
-    not tell."""
+def require_plain(message: pa.ipc.Message) -> None:
+    """Raises ProblemError for a record batch whose body is compressed; read from its flatbuffer, which the reader has verified: pyarrow
+    does not tell. Before version 5 compression stood in a message's own metadata, where Arrow still honours it: neither is taken."""
     data = message.metadata.to_pybytes()
     root = struct.unpack_from("<I", data, 0)[0]
-    kind, header = field(data, root, 1), field(data, root, 2)
+    if message.metadata_version != pa.ipc.MetadataVersion.V5 or field(data, root, CUSTOM_METADATA) is not None:
+        raise wrong("messages of a version before 5, or with metadata of their own, are not taken; use Arrow 1.0 or newer")
+    kind, header = field(data, root, HEADER_TYPE), field(data, root, HEADER)
     if kind is None or header is None or data[kind] != RECORD_BATCH:
-        return False
-    return field(data, header + struct.unpack_from("<I", data, header)[0], COMPRESSION) is not None
+        return
+    if field(data, header + struct.unpack_from("<I", data, header)[0], COMPRESSION) is not None:
+        raise wrong("compressed record batches are not taken; write the stream uncompressed")
 
 
 def field(data: bytes, table: int, place: int) -> int | None:

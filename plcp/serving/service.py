@@ -213,8 +213,8 @@ class Service:
     def _frames(self, names: Sequence[str], cases: Sequence[Case]) -> dict[str, pl.DataFrame]:
         found = {name: pl.DataFrame(schema=FORECAST[name].schema) for name in names}
         if SKIPPED.name in names:
-            rows = [scorer.skipped(case) for case in cases if case.reason]
-            found[SKIPPED.name] = SKIPPED.conform(pl.DataFrame(rows, schema=dict.fromkeys(SKIPPED.schema, pl.String)))
+            rows = pl.DataFrame([scorer.skipped(case) for case in cases if case.reason], schema=dict.fromkeys(SKIPPED.schema, pl.String))
+            found[SKIPPED.name] = SKIPPED.conform(rows.with_columns(pl.col("origin").str.to_date()))
         wanted, known = [name for name in names if name in FRAMES], [case for case in cases if not case.reason]
         if wanted and known:
             values, skus = self._values(known), [case.sku_id for case in known]

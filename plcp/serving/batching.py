@@ -26,6 +26,8 @@ class BatchConfig(Config):
     pixels: int = Field(8_000_000, ge=1, description="pixels of photos new to the image tower, as it sees them")
 
 
+WHOLE = 1 + 1e-9  # of what a pass takes on: shares add up to it, but for their rounding
+
 C = TypeVar("C")  # a case
 T = TypeVar("T")  # what comes of a request
 Load = np.ndarray  # rows, tokens and pixels, (3,), as shares of what a pass takes on
@@ -92,17 +94,18 @@ class Batcher(Generic[C, T]):
                     work.loop.call_soon_threadsafe(work.settle, result)
 
     def _take(self) -> list[Work[C, T]]:
-        first, self._next = self._next or self._coming.get(), None
-        works, load = [first], first.load
+        """Waits for a request, and takes on as many more as have come and fit."""
+        works: list[Work[C, T]] = []
+        load = np.zeros(3)
         while True:
             try:
-                work = self._coming.get_nowait()
+                work, self._next = self._next or self._coming.get(block=not works), None
             except Empty:
                 return works
             if work.future.done():  # its client has gone
                 continue
             load = load + work.load
-            if load.max() > 1:
+            if works and load.max() > WHOLE:
                 self._next = work
                 return works
             works.append(work)

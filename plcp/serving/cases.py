@@ -37,6 +37,7 @@ class Case:
     has_photo: bool = False
     text: str | None = None  # still to be encoded
     photo: bytes | None = None  # still to be encoded
+    lasting: bool = False  # decided by the state of the catalog alone, so that it may be kept
 
 
 class Packer:
@@ -106,7 +107,8 @@ class Packer:
     def load(self, limits: BatchConfig, cases: Sequence[Case]) -> np.ndarray:
         """How much of a pass some cases take up: rows, tokens and pixels (3,), as shares of the limits. A token is at least a byte."""
         preprocessor = self.forecaster.artifact.preprocessor
-        tokens = sum(min(preprocessor.max_tokens, len(case.text.encode())) for case in cases if case.text is not None)
+        texts = [text for case in cases if (text := case.text) is not None]  # read once: a pass of another thread may be encoding it
+        tokens = sum(min(preprocessor.max_tokens, len(text.encode())) for text in texts)
         pixels = sum(preprocessor.image["size"] ** 2 for case in cases if case.photo is not None) if preprocessor.image else 0
         return np.array([len(cases) / limits.rows, tokens / limits.tokens, pixels / limits.pixels])
 
@@ -183,8 +185,9 @@ class CaseCache:
         return found
 
     def keep(self, state: object, cases: Sequence[Case]) -> None:
+        """Those of the cases that last, unless a text or a photo is still to be encoded: the limit counts on its being gone."""
         if state != self._of:
             return
-        self._cases.update((case.sku_id, case) for case in cases)
+        self._cases.update((case.sku_id, case) for case in cases if case.lasting and case.text is None and case.photo is None)
         while len(self._cases) > self.limit:
             self._cases.popitem(last=False)

@@ -47,17 +47,18 @@ class Shown:
 
 
 class Reader:
-    """Looks up; every method is for a thread beside the event loop, but for `present` and `sku` where `at_hand` says so."""
+    """Looks up; every method is for a thread beside the event loop, but for `present` where Live.at_hand says so, and for `sku` where
+    `stands` does."""
 
     def __init__(self, stock: Stock, published: Published | None, decided: Decided | None, live: Live) -> None:
         self.stock, self.published, self.decided, self.live = stock, published, decided, live
 
-    def at_hand(self) -> bool:
-        """Whether `present` and `sku` take less than waking a thread, so that the event loop itself may ask."""
-        return self.live.at_hand(self.stock.catalogue())
+    def stands(self, present: Present, sku_id: str) -> bool:
+        """Whether a product still stands as it was prepared, so that `sku` reads a few pages of memory: less than waking a thread."""
+        at_hand = self.live.at_hand(present.catalogue) and present.now is present.catalogue.prepared
+        return at_hand and not self.live.moved([sku_id], present.told)
 
-    def present(self) -> Present:
-        catalogue = self.stock.catalogue()
+    def present(self, catalogue: Catalogue) -> Present:
         told = self.live.told(catalogue)
         return Present(catalogue, told, self.live.now(catalogue, told))
 
@@ -116,7 +117,7 @@ class Reader:
 
     def substitutes(self, sku_id: str, limit: int) -> SubstitutesAnswer:
         """Raises ProblemError (404) for a SKU that is unknown, or that the run did not forecast."""
-        present, shelf = self.present(), self.shelf()
+        present, shelf = self.present(self.stock.catalogue()), self.shelf()
         place = int(present.catalogue.places([sku_id])[0])
         if shelf is None:
             raise ProblemError(404, "no run was published here, so there are no embeddings to compare: run `plcp score`")

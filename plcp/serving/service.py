@@ -96,7 +96,7 @@ class Service:
         async with self._checking:
             if time.monotonic() - self._checked > PROBE_S:
                 await self._shared(self._probe)
-                self.meter.forecasts_from((await self._present()).now.origin)
+                self.meter.forecasts_from(self.live.worked_in(self.stock.catalogue()).origin)
                 self._checked = time.monotonic()
 
     async def beside(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -119,12 +119,14 @@ class Service:
 
     async def _score(self, request: ScoreRequest) -> bytes:
         present = await self._present()
-        rows = [row async for cases in self._asked(present, request) for row in await self._rows(cases)]
+        rows = await self._answered(present, self._asked(present, request))
         forecasts, skipped = [row for row in rows if isinstance(row, bytes)], [row for row in rows if not isinstance(row, bytes)]
         return scorer.body(self.forecaster.digest, present.now.origin.isoformat(), forecasts, skipped)
 
     async def _present(self) -> Present:
-        return self.reader.present() if self.reader.at_hand() else await self.beside(self.reader.present)
+        catalogue = self.stock.catalogue()
+        at_hand = self.live.at_hand(catalogue)
+        return self.reader.present(catalogue) if at_hand else await self.beside(self.reader.present, catalogue)
 
     async def _asked(self, present: Present, request: ScoreRequest) -> AsyncIterator[list[Case]]:
         """A request's products in their order, no more at a time than share a pass. Raises ProblemError before the first of them."""
@@ -147,8 +149,9 @@ class Service:
             new = [sku for sku in dict.fromkeys(asked) if sku not in ready]
             read = await self._cases(present, np.array([places[sku] for sku in new])) if new else []
             made = {case.sku_id: case for case in read}
+            for case in read:
+                case.lasting = case.sku_id not in moved
             yield [made.get(sku) or ready[sku] for sku in asked]
-            self.cache.keep(present.now, [case for case in read if case.sku_id not in moved])
 
     async def _moved(self, present: Present, sku_ids: Sequence[str]) -> set[str]:
         """Those of the products that events of their own move: what they are forecast from is not kept."""
@@ -179,6 +182,14 @@ class Service:
         rows = await self._rows(await self.beside(self.packer.cases, piece.shard))
         return await self.beside(piece.running.whole, piece.shard, [first_mean(row, piece.running.week) for row in rows])
 
+    async def _answered(self, present: Present, asked: AsyncIterator[list[Case]]) -> list[Row]:
+        """The rows of all that is asked for; what can be is kept ready."""
+        rows: list[Row] = []
+        async for cases in asked:
+            rows += await self._rows(cases)
+            self.cache.keep(present.now, cases)
+        return rows
+
     async def _rows(self, cases: Sequence[Case]) -> list[Row]:
         """An answer's row for each case: its forecast in JSON, or the reason why there is none."""
         known = [case for case in cases if not case.reason]
@@ -206,9 +217,14 @@ class Service:
         async for cases in self._asked(present, request):
             if len(passes) >= AHEAD:
                 await passes[-AHEAD]
-            passes.append(asyncio.get_running_loop().run_in_executor(self._tabled, self._frames, names, cases))
+            passes.append(asyncio.ensure_future(self._framed(present, names, cases)))
         found = await asyncio.gather(*passes)
         return {name: pl.concat([frames[name] for frames in found]) for name in names}
+
+    async def _framed(self, present: Present, names: Sequence[str], cases: Sequence[Case]) -> dict[str, pl.DataFrame]:
+        frames = await beside(self._tabled, self._frames, names, cases)
+        self.cache.keep(present.now, cases)
+        return frames
 
     def _frames(self, names: Sequence[str], cases: Sequence[Case]) -> dict[str, pl.DataFrame]:
         found = {name: pl.DataFrame(schema=FORECAST[name].schema) for name in names}
@@ -262,7 +278,7 @@ class Service:
         if request.complete_until:
             self.live.observations.close(request.complete_until)
         self.meter.observed(accepted)
-        origin = self.reader.present().now.origin
+        origin = self.reader.present(catalogue).now.origin
         return ObserveAnswer(accepted=accepted, duplicates=len(new) - accepted, contained=len(events) - len(new), origin=origin)
 
     async def sku(self, sku_id: str) -> bytes:
@@ -271,13 +287,13 @@ class Service:
 
     async def _sku(self, sku_id: str) -> bytes:
         present = await self._present()
-        if self.reader.at_hand():  # a few pages of memory: another thread would take longer to wake
+        if self.reader.stands(present, sku_id):
             shown = self.reader.sku(present, sku_id)
         else:
             shown = await self.beside(self.reader.sku, present, sku_id)
         if shown.known:
             return shown.body(shown.forecast, shown.reason)
-        (row,) = [row async for cases in self._of_catalog(present, [sku_id]) for row in await self._rows(cases)]
+        (row,) = await self._answered(present, self._of_catalog(present, [sku_id]))
         return shown.body(row, None) if isinstance(row, bytes) else shown.body(None, row["reason"])
 
     async def model(self) -> ModelAnswer:

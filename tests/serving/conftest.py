@@ -20,7 +20,7 @@ from plcp.serving.service import Service
 from plcp.serving.store import Decided, Published, Stock
 from tests.conftest import FIRST_WEEK, little_shop
 from tests.data.test_roll import told_in_time
-from tests.forecast.shop import Made, made, score_here, tiny_artifact
+from tests.forecast.shop import Made, prepared_shop, score_here, tiny_artifact
 
 ORIGIN = FIRST_WEEK + dt.timedelta(weeks=68)  # of Later's weekly run; its data go on for two weeks
 NUMBER = count()  # every service has observations of its own unless it is given some
@@ -37,8 +37,9 @@ class Shop(Made):
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("shop")
-    shop = made(folder, skus=24, per_shard=8)
-    return Shop(shop.prepared, shop.model, folder / "scores", score_here(shop.model, shop.prepared, folder / "scores"))
+    prepared = prepared_shop(folder / "prepared", skus=24, per_shard=8)
+    model = tiny_artifact(folder / "model", prepared, lively=True)
+    return Shop(prepared.root, model, folder / "scores", score_here(model, prepared.root, folder / "scores"))
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def later_of(whole: dict[str, pl.DataFrame], origin: dt.date, folder: Path, conf
     before = pl.col("date") < origin
     old = prepare(Dataset.of({**whole, "sales": whole["sales"].filter(before)}), folder / "prepared", config)
     new = prepare(Dataset.of(whole), folder / "new", config)
-    model = tiny_artifact(folder / "model", old)
+    model = tiny_artifact(folder / "model", old, lively=True)
     shop = Shop(old.root, model, folder / "scores", score_here(model, old.root, folder / "scores"))
     return Later(shop, whole["sales"].filter(~before), score_here(model, new.root, folder / "later"), new.root)
 

@@ -1,5 +1,6 @@
 """What was observed since the weekly run enters forecasts as a weekly run over it would have it."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from plcp import tables
+from plcp.serving.observations import Told
 from plcp.serving.service import Service
 from tests.serving.conftest import ORIGIN, Later, client_of, events_of, service
 
@@ -105,6 +107,47 @@ def test_a_sale_of_today_moves_the_forecast_at_once_and_an_empty_morning_hardly(
     history = client.get(f"/v1/sku/{sku}").json()["history"]
     assert history[-1]["week"] == monday
     assert history[-1]["units"] == pytest.approx(mean(before)[0] * (40 + 1 / 7), abs=1e-3)
+
+
+def test_what_was_observed_is_worked_in_beside_the_event_loop(
+    client: TestClient, made: Service, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observed, on_loop = made.live.observed, []
+
+    def noted(*arguments: Any) -> Any:
+        on_loop.append(runs_a_loop())
+        return observed(*arguments)
+
+    def looked_up(*skus: str) -> list[bool]:
+        on_loop.clear()
+        for sku in skus:
+            assert client.get(f"/v1/sku/{sku}").status_code == 200
+        return on_loop
+
+    monkeypatch.setattr(made.live, "observed", noted)
+    assert looked_up("P001", "P002") == [True, True]
+    tell(client, observations=[{"event_id": "1", "sku_id": "P001", "date": str(ORIGIN), "units": 4}])
+    assert looked_up("P001", "P002") == [False, True]
+    tell(client, complete_until=str(ORIGIN + dt.timedelta(weeks=1)))
+    made.live.wait(made.stock.catalogue())
+    assert looked_up("P001", "P002") == [False, False]
+
+
+def runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def test_probes_ask_no_store_of_observations(client: TestClient, made: Service, later: Later, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> Told:
+        raise OSError("the store is away")
+
+    monkeypatch.setattr(made.live.observations, "told", away)
+    monkeypatch.setattr(made, "_checked", -1e9)
+    assert client.get("/readyz").status_code == 200
 
 
 def test_an_event_told_again_and_one_the_run_holds_change_nothing(client: TestClient) -> None:

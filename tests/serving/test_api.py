@@ -1,6 +1,7 @@
 import base64
 import datetime as dt
 import io
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 from plcp import tables
 from plcp.data.contract import Dataset
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
-from plcp.forecast.runs import publish
+from plcp.forecast.runs import Run, publish
 from plcp.forecast.values import Values
 from plcp.serving.cases import Case
 from plcp.serving.problems import MEDIA_TYPE
@@ -71,22 +72,25 @@ def whole_product(sku_id: str) -> dict[str, Any]:
     sales = shop["sales"].filter((pl.col("sku_id") == sku_id) & pl.col("cancelled_at").is_null())
     return {
         **{name: row[name] for name in ("title", "category", "brand", "list_price")},
+        "attributes": json.loads(row["attributes"]) if row["attributes"] else None,
         "image": base64.b64encode(row["image"]).decode() if row["image"] else None,
         "launch_date": row["launch_date"].isoformat() if row["launch_date"] else None,
-        "history": [
-            {**sale, "date": sale["date"].isoformat()} for sale in sales.select("date", "units", "price", "promo", "in_stock").to_dicts()
-        ],
+        "history": [{**sale, "date": sale["date"].isoformat()} for sale in sales.drop("sku_id", "cancelled_at").to_dicts()],
     }
 
 
-def test_a_whole_product_gets_what_the_weekly_run_gives_the_same_product_in_the_catalog(client: TestClient) -> None:
+def test_a_whole_product_gets_what_the_weekly_run_gives_the_same_product_in_the_catalog(tmp_path: Path) -> None:
     shop = little_shop(24)
     other = set(shop["reviews"]["sku_id"]) | set(shop["plans"]["sku_id"])
     renamed = shop["products"]["sku_id"].filter(shop["products"]["sku_id"].is_duplicated())
     taken_back = shop["sales"].filter(pl.col("cancelled_at").is_not_null())["sku_id"]
     plain = next(s for s in shop["products"]["sku_id"] if s not in other | set(renamed) | set(taken_back))
-    by_key = score(client, sku_ids=[plain])["forecasts"][0]
-    inline = score(client, products=[whole_product(plain)])["forecasts"][0]
+    told = Dataset.of({name: frame for name, frame in shop.items() if name not in ("vectors", "baskets")})  # which no request can tell
+    prepared = prepare(told, tmp_path / "prepared", PrepareConfig(skus_per_shard=8))
+    model = tiny_artifact(tmp_path / "model", prepared, lively=True)
+    with client_of(service(Shop(prepared.root, model, tmp_path, Run(tmp_path)))) as client:
+        by_key = score(client, sku_ids=[plain])["forecasts"][0]
+        inline = score(client, products=[whole_product(plain)])["forecasts"][0]
     assert [week["age"] for week in inline["curve"]] == [week["age"] for week in by_key["curve"]]
     values = [[[week[q] for q in ("mean", *tables.QUANTILES)] for week in forecast["curve"]] for forecast in (inline, by_key)]
     np.testing.assert_allclose(values[0], values[1], rtol=1e-4, atol=1e-6)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from plcp.serving import arrow, problems
 from plcp.serving.auth import Guard
-from plcp.serving.problems import ProblemDetails, ProblemError
+from plcp.serving.problems import FieldError, ProblemDetails, ProblemError, invalid
 from plcp.serving.reading import RISKS, Sort
 from plcp.serving.schemas import (
     AlertPage,
@@ -29,17 +29,18 @@ from plcp.serving.schemas import (
     SubstitutesAnswer,
 )
 from plcp.serving.service import Service
-from plcp.tables import FORECAST, STAGES
+from plcp.tables import CURVE, FORECAST, STAGES
 
 MAX_BODY = 64 << 20  # bytes
 JSON = "application/json"
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDetails, "description": problems.TITLES[status], "content": {problems.MEDIA_TYPE: {}}}
-    for status in (401, 404, 422)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemDetails, "description": title, "content": {problems.MEDIA_TYPE: {}}}
+    for status, title in problems.TITLES.items()
 }
+ERRORS = {status: PROBLEMS[status] for status in (401, 404, 413, 422, 503)}
 BINARY = {arrow.MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": arrow.MEDIA_TYPE}}}
-SCORED: dict[int | str, dict[str, Any]] = {**ERRORS, 200: {"content": BINARY}}
+SCORED = {**ERRORS, 415: PROBLEMS[415], 200: {"content": BINARY}}
 ASKED = {"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}, **BINARY}}}
 
 
@@ -80,13 +81,17 @@ def create_api(service: Service, token: str | None) -> FastAPI:
     )
     async def score(
         request: Request,
-        table: Annotated[Literal[tuple(FORECAST)], Query(description="the table an Arrow stream asks for")] = "curve",  # type: ignore[valid-type]
+        table: Annotated[Literal[tuple(FORECAST)] | None, Query(description="what an Arrow stream asks for; curve if not given")] = None,  # type: ignore[valid-type]
     ) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == arrow.MEDIA_TYPE:
-            return Response(await service.bulk(await request.body(), table), media_type=arrow.MEDIA_TYPE)
+            return Response(await service.bulk(await body_of(request, arrow.MAX_BODY), table or CURVE.name), media_type=arrow.MEDIA_TYPE)
         if kind != JSON:
             raise ProblemError(415, f"Content-Type {kind or 'not given'}; send {JSON}, or {arrow.MEDIA_TYPE}")
+        if table:
+            raise invalid(
+                [FieldError(field="table", message=f"goes with {arrow.MEDIA_TYPE} alone; leave it out, JSON has curve, events and stage")]
+            )
         return Response(await service.score(score_request(await request.body())), media_type=JSON)
 
     @api.post("/v1/observe", responses=ERRORS, summary="Tell sales, prices and stock as they happen")
@@ -133,6 +138,16 @@ def create_api(service: Service, token: str | None) -> FastAPI:
         return await service.model()
 
     return api
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """A request's body. Raises ProblemError (413) as soon as more than `most` bytes are announced or have come."""
+    size, parts = int(request.headers.get("content-length", 0)), bytearray()
+    async for part in request.stream():
+        parts += part
+        if max(size, len(parts)) > most:
+            raise ProblemError(413, f"the body has more than {most:,} bytes; send fewer SKUs a request")
+    return bytes(parts)
 
 
 def score_request(body: bytes) -> ScoreRequest:

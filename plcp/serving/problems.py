@@ -41,7 +41,7 @@ class ProblemDetails(BaseModel):
     title: str
     status: int
     detail: str
-    sku_ids: list[str] | None = Field(None, description="the SKUs that are unknown")
+    sku_ids: list[str] | None = Field(None, description="the SKUs that it is about")
     errors: list[FieldError] | None = Field(None, description="the fields that are wrong")
 
 

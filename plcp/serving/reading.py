@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from math import isfinite
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -42,8 +43,17 @@ class Shown:
     reason: str | None  # why the run has none
 
     def body(self, forecast: bytes | None, skipped: str | None) -> bytes:
-        head = json.dumps(self.head | {"skipped": skipped}, ensure_ascii=False, default=str)[:-1].encode()
+        head = json.dumps(plain(self.head) | {"skipped": skipped}, ensure_ascii=False, default=str, allow_nan=False)[:-1].encode()
         return b'%s, "history": %s, "forecast": %s}' % (head, self.history, forecast or b"null")
+
+
+def plain(value: Any) -> Any:
+    """What JSON can say: a number that is none becomes null, however deep it lies."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 class Reader:
@@ -90,7 +100,7 @@ class Reader:
         own = present.catalogue.prepared
         columns = [name for name in ("sku_id", "units", "price") if name in present.catalogue.columns]
         stored = present.catalogue.snapshot.take(np.array([place]), columns)
-        return json.dumps(history(*self.live.observed(own, stored, present.now, present.told))).encode()
+        return json.dumps(history(*self.live.observed(own, stored, present.now, present.told)), allow_nan=False).encode()
 
     def skus(self, words: str, stage: str | None, sort: Sort, descending: bool, limit: int, offset: int) -> SkuPage:
         """Products found by words and by their stage in the last run; a page of them, those without a value last."""

@@ -8,6 +8,8 @@ import polars as pl
 
 from plcp.forecast.values import WEEK, Values
 from plcp.serving.cases import Case
+from plcp.serving.problems import ProblemError
+from plcp.serving.store import NAMED
 from plcp.tables import CURVE, EVENT_TABLE, EVENTS, STAGE_TABLE, STAGES, Table
 
 KEY = ("sku_id", "origin")
@@ -24,6 +26,16 @@ def row_format(table: Table) -> str:
 
 WEEK_ROW, EVENT_ROW, STAGE_ROW = (row_format(table) for table in (CURVE, EVENT_TABLE, STAGE_TABLE))
 EVENT_NAMES, STAGE_NAMES = (np.array([json.dumps(name) for name in names], dtype=object) for names in (EVENTS, STAGES))
+
+
+def require_numbers(cases: Sequence[Case], values: Values) -> None:
+    """Raises ProblemError (500) naming the SKUs of which a forecast is no number of float32, in which it is written."""
+    sound = np.ones(len(cases), bool)
+    for part in (values.mean, values.quantiles, values.within, values.stage, values.embedding):
+        sound &= (np.abs(part) <= np.finfo(np.float32).max).reshape(len(cases), -1).all(1)
+    if broken := sorted({case.sku_id for case, is_sound in zip(cases, sound, strict=True) if not is_sound}):
+        named = ", ".join(broken[:NAMED])
+        raise ProblemError(500, f"the model's forecast is not a number: {named}; export it anew from a sound checkpoint", sku_ids=broken)
 
 
 def forecast_lines(cases: Sequence[Case], values: Values) -> list[bytes]:
@@ -44,10 +56,8 @@ def head(case: Case) -> str:
 
 
 def number_texts(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The shortest text of each number that tells it from its neighbours in float32. Raises ValueError where one is none."""
+    """The shortest text of each number that tells it from its neighbours in float32."""
     flat = np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32)
-    if not np.isfinite(flat).all():
-        raise ValueError("the model's forecast is not a number; export it anew from a sound checkpoint")
     texts = np.array(pl.Series(flat).cast(pl.String).to_list(), dtype=object)
     edges = np.cumsum([part.size for part in parts])[:-1]
     return [text.reshape(part.shape) for text, part in zip(np.split(texts, edges), parts, strict=True)]

@@ -88,6 +88,7 @@ class Service:
     def _values(self, cases: Sequence[Case]) -> Values:
         begun = time.perf_counter()
         values = self.packer.values(cases)
+        scorer.require_numbers(cases, values)
         self.meter.passed(len(cases), time.perf_counter() - begun, self.cache.hits, self.cache.misses)
         return values
 

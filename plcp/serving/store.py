@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -223,7 +224,7 @@ def history(frame: pl.DataFrame, timeline: Timeline) -> list[dict[str, Any]]:
 
 
 def known(values: np.ndarray) -> list[float | None]:
-    return [None if value != value else value for value in values.tolist()]
+    return [value if isfinite(value) else None for value in values.tolist()]
 
 
 @lru_cache(8)

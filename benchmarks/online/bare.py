@@ -1,7 +1,7 @@
 """The physical limit: the model's forward pass alone, on batches that lie ready in memory, the towers' vectors among them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,8 @@ import torch
 
 from plcp.data.prepared import Prepared
 from plcp.forecast.forecaster import Forecaster
+from plcp.forecast.recorded import Batch
+from plcp.forecast.replicas import cores
 from plcp.serving.cases import Packer
 
 SIZES = (128, 256, 500, 1000)  # of a batch; the quickest counts
@@ -19,23 +21,34 @@ WARM_UP, LEAST_S = 3, 2.0
 
 @dataclass(frozen=True)
 class Bare:
-    single_ms: float  # median of a pass of one product
-    products_s: float  # products a second in batches of the best size
+    single_ms: float  # median of a pass of one product, by the better of one thread and all
+    products_s: float  # products a second, in batches of the best size, by the better of all threads on a batch and a batch on each
+
+    def best(self, other: "Bare") -> "Bare":
+        return Bare(min(self.single_ms, other.single_ms), max(self.products_s, other.products_s))
 
 
-def measure(model: Path, prepared: Path, threads: int, skus: int) -> Bare:
-    """Of the first so many products of a catalog; recorded, as the service runs it, with all threads on one batch."""
-    torch.set_num_threads(threads)
+def measure(model: Path, prepared: Path, threads: int, skus: int) -> tuple[Bare, Bare]:
+    """Of the first so many products of a catalog: the model as it is, and recorded as the service runs it."""
     packer, catalog = Packer(Forecaster.load(model)), Prepared.open(prepared)
     shards = (packer.cases(catalog.read(index)) for index in range(len(catalog.shards)))
     cases = [case for case in chain.from_iterable(shards) if not case.reason][:skus]
     for first in range(0, len(cases), SIZES[0]):
         packer.values(cases[first : first + SIZES[0]])  # the towers' vectors
     ready = {size: [packer.batch(cases[i : i + size]) for i in range(0, len(cases), size)] for size in (1, *SIZES)}
-    run = packer.forward
-    single = np.median(seconds(lambda i: run(ready[1][i % len(cases)])))
-    whole = [np.min(seconds(lambda _, size=size: [run(batch) for batch in ready[size]])) for size in SIZES]  # type: ignore[misc]
-    return Bare(float(single) * 1e3, len(cases) / min(whole))
+    return of(packer.forecaster.forward, ready, threads), of(packer.forward, ready, threads)
+
+
+def of(run: Callable[[Batch], object], ready: Mapping[int, Sequence[Batch]], threads: int) -> Bare:
+    """Of batches by their size, each time of the same products."""
+    single, whole, products = [], [], len(ready[1])
+    for used in (1, threads):
+        torch.set_num_threads(used)
+        single.append(np.median(seconds(lambda i: run(ready[1][i % products]))))
+    with cores(threads) as beside:
+        for together in (map, beside.map):
+            whole += [seconds(lambda _, run_all=together, size=size: list(run_all(run, ready[size]))).min() for size in SIZES]
+    return Bare(float(min(single)) * 1e3, products / min(whole))
 
 
 def seconds(run: Callable[[int], object]) -> np.ndarray:

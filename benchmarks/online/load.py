@@ -10,7 +10,6 @@ import pickle
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -19,6 +18,7 @@ import numpy as np
 import uvloop
 
 HEAD_END = b"\r\n\r\n"
+FRESH = b"{a fresh number}"  # in a request: each time it is sent with another one, of as many digits
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class Sender:
         self.load = load
         self.latencies: list[float] = []
         self.failures, self.rate, self._sent = 0, 0.0, 0
-        self._begin, self._end = 0.0, 0.0
-        self._due: deque[float] = deque()
+        self._begin, self._end, self._first = 0.0, 0.0, time.time_ns() // 1000  # no other load's, unless it sent a million a second
+        self._due: asyncio.Queue[float | None] = asyncio.Queue()  # None: no more
 
     async def run(self) -> Outcome:
         self._begin = time.perf_counter() + self.load.warm_up
@@ -131,14 +131,16 @@ class Sender:
     async def _pace(self, rate: float) -> None:
         due = time.perf_counter()
         while due < self._end:
-            self._due.append(due)
+            self._due.put_nowait(due)
             due += 1 / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        for _ in range(self.load.connections):
+            self._due.put_nowait(None)
 
     async def _connection(self) -> None:
         connection, first, last, answered = await self._connect(), 0.0, 0.0, 0
         while (due := await self._next()) is not None:
-            request = self.load.requests[self._sent % len(self.load.requests)]
+            request = self.load.requests[self._sent % len(self.load.requests)].replace(FRESH, b"%016d" % (self._first + self._sent))
             self._sent += 1
             status = await connection.ask(request)
             last = time.perf_counter()
@@ -160,11 +162,7 @@ class Sender:
         if self.load.rate is None:
             now, all_sent = time.perf_counter(), self.load.once and self._sent >= len(self.load.requests)
             return None if now > self._end or all_sent else now
-        while not self._due:
-            if time.perf_counter() > self._end:
-                return None
-            await asyncio.sleep(0.0005)
-        return self._due.popleft()
+        return await self._due.get()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The peers: the same model, cases and JSON behind a bare FastAPI + uvicorn app, with the same batching, and behind LitServe with its own.
 
-python -m benchmarks.online.peers fastapi|litserve MODEL PREPARED PORT THREADS
+python -m benchmarks.online.peers fastapi|litserve|workers MODEL PREPARED PORT THREADS
 """
 
 import sys
@@ -75,14 +75,16 @@ class Score(litserve.LitAPI):
         return Response(output, media_type="application/json")
 
 
-def lit(model: Path, prepared: Path, port: int, threads: int) -> None:
+def lit(model: Path, prepared: Path, port: int, threads: int, workers: int = 1) -> None:
+    """Its workers share the threads."""
     # a timeout of zero would make batches of one; a millisecond is the least that lets requests share a pass
     api = Score(max_batch_size=BatchConfig().rows, batch_timeout=0.001, api_path="/v1/score")
-    api.source = model, prepared, threads
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    api.source = model, prepared, threads // workers
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers)
     server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
 
 
 if __name__ == "__main__":
     kind, model, prepared, port, threads = sys.argv[1:]
-    {"fastapi": fastapi, "litserve": lit}[kind](Path(model), Path(prepared), int(port), int(threads))
+    serve = {"fastapi": fastapi, "litserve": lit, "workers": partial(lit, workers=int(threads))}[kind]
+    serve(Path(model), Path(prepared), int(port), int(threads))

@@ -53,7 +53,8 @@ def host(folder: Path) -> Iterator[Host]:
 
 @contextmanager
 def peer(kind: str, model: Path, prepared: Path) -> Iterator[int]:
-    """`fastapi` or `litserve` (benchmarks.online.peers) in a process of its own; its port."""
+    """`fastapi`, `litserve` or `workers`, LitServe with a worker for each thread (benchmarks.online.peers), in a process of its own; its
+    port."""
     port = unused_port()
     command = [sys.executable, "-m", "benchmarks.online.peers", kind, *map(str, (model, prepared, port, THREADS))]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

@@ -4,6 +4,8 @@ snapshots of a shop that is many times as large.
 Weights decide no speed; what a request costs is decided by the shapes of a case and of the model.
 """
 
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,13 @@ def make_model(folder: Path, shop: Prepared, preset: str) -> Path:
     model = LifeCycleModel.build(config, InputWidths.of_spec(spec), preprocessor)
     artifact.write(folder, model, preprocessor, spec, shop.origin)
     return folder
+
+
+def stream_of(skus: Sequence[str]) -> bytes:
+    """An Arrow stream that asks for products."""
+    stream = BytesIO()
+    pl.DataFrame({"sku_id": skus}).write_ipc_stream(stream, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
+    return stream.getvalue()
 
 
 def skus_of(shop: Prepared, most: int) -> list[str]:

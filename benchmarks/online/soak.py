@@ -2,7 +2,8 @@
 
     python -m benchmarks.online.soak [--seconds 600]     figures of another length are printed, not kept
 
-Requests are mixed as in a shop: most ask for one product, some for the last run's forecast, some tell of a sale.
+Requests are mixed as in a shop: most ask for one product, some for the last run's forecast or a price path, some for many products by
+Arrow, and some tell of a sale.
 """
 
 import argparse
@@ -17,13 +18,15 @@ import numpy as np
 
 from benchmarks.online import load, served
 from benchmarks.online.load import Load, Outcome
-from benchmarks.online.shop import make_model, make_shop, skus_of
+from benchmarks.online.shop import make_model, make_shop, skus_of, stream_of
 from benchmarks.results import Figure, write_results
 from plcp.data.prepared import Prepared
 from plcp.forecast.catalog import CatalogConfig, score
+from plcp.serving.arrow import MEDIA_TYPE
 
 SECONDS, SKUS, SHARE, GROWTH = 600.0, 2000, 0.8, 0.03
 CONNECTIONS, CAPACITY_S, SETTLE_S, SAMPLE_S = 32, 10.0, 20.0, 1.0
+BULK = 50  # products by Arrow
 ENDS = 0.1  # share of the samples that counts as the beginning, and as the end
 FIGURES = "online_soak"
 
@@ -42,13 +45,16 @@ class Soaked:
 
 
 def requests(shop: Prepared, token: str) -> list[bytes]:
-    """Sixteen of twenty score a product, three look one up, one tells of a sale of one that is scored; every sale comes again and again."""
+    """Of twenty, thirteen score a product, three look one up, two try a price, one asks for BULK by Arrow, one tells of a new sale."""
     found, skus = [], skus_of(shop, SKUS)
     for number, sku in enumerate(skus):
         day = shop.origin + timedelta(days=number % 7)
-        sale = {"event_id": f"sale-{number}", "sku_id": skus[number - 10], "date": str(day), "units": 1}
-        kinds = [load.post("/v1/score", json.dumps({"sku_ids": [sku]}).encode(), token)] * 16
+        sale = {"event_id": f"sale-{load.FRESH.decode()}", "sku_id": skus[number - 10], "date": str(day), "units": 1}
+        kinds = [load.post("/v1/score", json.dumps({"sku_ids": [sku]}).encode(), token)] * 13
         kinds += [load.get(f"/v1/sku/{sku}", token)] * 3
+        path = [{"week": str(shop.origin), "price": 1.0 + number % 9}]
+        kinds += [load.post("/v1/scenario", json.dumps({"sku_id": sku, "path": path}).encode(), token)] * 2
+        kinds.append(load.post("/v1/score", stream_of(skus[number : number + BULK]), token, MEDIA_TYPE))
         kinds.append(load.post("/v1/observe", json.dumps({"observations": [sale]}).encode(), token))
         found.append(kinds[number % len(kinds)])
     return found
@@ -66,7 +72,7 @@ def soak(seconds: float) -> Soaked:
 
 
 def loaded(mixed: Load, seconds: float) -> Soaked:
-    load.measure(mixed)  # every product asked for, every sale told
+    load.measure(mixed)  # every product asked for, sales of some told
     capacity = load.measure(replace(mixed, seconds=CAPACITY_S)).rate
     samples: list[int] = []
     over = threading.Event()

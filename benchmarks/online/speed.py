@@ -12,10 +12,8 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 
-import polars as pl
 import psutil
 
 from benchmarks.measure import apart
@@ -23,7 +21,7 @@ from benchmarks.online import bare, load, served
 from benchmarks.online.bare import Bare
 from benchmarks.online.load import Load, Outcome
 from benchmarks.online.served import Host
-from benchmarks.online.shop import enlarge, make_model, make_shop, skus_of
+from benchmarks.online.shop import enlarge, make_model, make_shop, skus_of, stream_of
 from benchmarks.results import Figure, write_results
 from plcp.data.prepared import Prepared
 from plcp.forecast.catalog import CatalogConfig, score
@@ -58,13 +56,7 @@ def single(skus: Sequence[str], token: str = "") -> list[bytes]:
 
 def bulk(skus: Sequence[str], token: str) -> list[bytes]:
     """Requests by Arrow for BULK SKUs each, all of them asked for."""
-    found = []
-    for first in range(0, len(skus), BULK):
-        stream = BytesIO()
-        asked = pl.DataFrame({"sku_id": skus[first : first + BULK]})
-        asked.write_ipc_stream(stream, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
-        found.append(load.post("/v1/score", stream.getvalue(), token, MEDIA_TYPE))
-    return found
+    return [load.post("/v1/score", stream_of(skus[first : first + BULK]), token, MEDIA_TYPE) for first in range(0, len(skus), BULK)]
 
 
 def sound(outcome: Outcome) -> Outcome:
@@ -73,9 +65,10 @@ def sound(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def of_preset(scene: Scene, preset: str, of_bare: Bare, host: Host) -> list[Figure]:
+def of_preset(scene: Scene, preset: str, bares: tuple[Bare, Bare], host: Host) -> list[Figure]:
     """One product at a time, and products by the thousand."""
     skus, port, token = skus_of(scene.shop, ASKED), host.port, host.token
+    eager, of_bare = bares[0], bares[0].best(bares[1])
     cold = sound(load.measure(Load(port, single(skus[:200], token), 1, scene.seconds, warm_up=0, once=True)))
     sound(load.measure(Load(port, bulk(skus, token), 1, scene.seconds, warm_up=0, once=True)))  # all products ready
     one = sound(load.measure(Load(port, single(skus, token), 1, scene.seconds)))
@@ -83,6 +76,8 @@ def of_preset(scene: Scene, preset: str, of_bare: Bare, host: Host) -> list[Figu
     most, rate = of_bare.single_ms + OVER_BARE_MS, many.rate * len(skus) / len(bulk(skus, token))
     return [
         Figure(f"{preset}, one product: bare forward pass, median", round(of_bare.single_ms, 2), "ms"),
+        Figure(f"{preset}, one product: bare forward pass, not recorded, median", round(eager.single_ms, 2), "ms"),
+        Figure(f"{preset}: bare forward pass, not recorded", round(eager.products_s), "SKUs/s"),
         Figure(
             f"{preset}, one product: answer, median", round(one.percentile(50), 2), "ms", round(of_bare.single_ms, 2),
             round(one.percentile(50) / of_bare.single_ms, 3), f"≤ bare + {OVER_BARE_MS} ms", one.percentile(50) <= most,
@@ -120,9 +115,12 @@ def ratio(name: str, ours: float, other: float, least: float) -> Figure:
 
 
 def reading(scene: Scene, skus: Sequence[str], host: Host) -> tuple[Outcome, int]:
-    """GET /sku/{id} all over a catalog, and the replica's own memory after it."""
+    """GET /sku/{id} all over a catalog, of a service that answered nothing yet, and its replica's own memory after half of the products."""
     asked = [load.get(f"/v1/sku/{sku}", host.token) for sku in skus]
-    return sound(load.measure(Load(host.port, asked, READERS, scene.seconds))), served.own_memory()
+    others = Load(host.port, asked[1::2], READERS, scene.seconds)
+    sound(load.measure(replace(others, requests=asked[::2], warm_up=0, once=True)))  # as many whatever the size and the speed
+    memory = served.own_memory()
+    return sound(load.measure(others)), memory
 
 
 def of_size(small: tuple[Outcome, int], large: tuple[Outcome, int], skus: int, times: int) -> list[Figure]:
@@ -147,14 +145,16 @@ def measured(scene: Scene, times: int) -> list[Figure]:
     presets = {preset: make_model(scene.model(preset), scene.shop, preset) for preset in ("tiny", "base")}
     bares = {preset: apart(bare.measure, model, prepared, served.THREADS, BULK).value for preset, model in presets.items()}
     skus, peers = [sku for i in range(len(scene.shop.shards)) for sku in scene.shop.read(i).sku_id], {}
-    for kind in ("fastapi", "litserve"):
+    for kind in ("fastapi", "litserve", "workers"):
         with served.peer(kind, presets["tiny"], prepared) as port:
             peers[kind] = crowd(scene, port)
     with served.host(scene.root) as host:
         score(presets["tiny"], prepared, scene.scores, CatalogConfig())
         with host.service(presets["tiny"], prepared, scene.scores):
             found = of_preset(scene, "tiny", bares["tiny"], host)
-            found += beside_peers(crowd(scene, host.port, host.token), **peers)
+            litserve = max(peers["litserve"], peers["workers"], key=lambda outcome: outcome.rate)
+            found += beside_peers(crowd(scene, host.port, host.token), peers["fastapi"], litserve)
+        with host.service(presets["tiny"], prepared, scene.scores):
             small = reading(scene, skus, host)
         with host.service(presets["base"], prepared):
             found += of_preset(scene, "base", bares["base"], host)

@@ -38,9 +38,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemDetails, "description": title, "content": {problems.MEDIA_TYPE: {}}}
     for status, title in problems.TITLES.items()
 }
-ERRORS = {status: PROBLEMS[status] for status in (401, 404, 413, 422, 503)}
+ERRORS: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 404, 413, 422, 503)}
 BINARY = {arrow.MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": arrow.MEDIA_TYPE}}}
-SCORED = {**ERRORS, 415: PROBLEMS[415], 200: {"content": BINARY}}
+SCORED: dict[int | str, dict[str, Any]] = {**ERRORS, 415: PROBLEMS[415], 200: {"content": BINARY}}
 ASKED = {"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}, **BINARY}}}
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import polars as pl
 import pytest
@@ -79,14 +78,14 @@ def test_a_forecast_that_is_no_number_is_refused_by_its_sku_in_every_form(shop: 
 
     monkeypatch.setattr(made.packer, "values", broken)
     with client_of(made) as client:
-        answers = [client.post("/v1/score", json={"sku_ids": ["P001", "P003"]}), arrow_of(client, "P001", "P003")]
+        answers: list[Any] = [client.post("/v1/score", json={"sku_ids": ["P001", "P003"]}), arrow_of(client, "P001", "P003")]
         assert arrow_of(client, "P001").status_code == 200
     for answer in answers:
         assert (answer.status_code, answer.headers["content-type"], answer.json()["sku_ids"]) == (500, MEDIA_TYPE, ["P003"])
         assert "is not a number: P003" in answer.json()["detail"]
 
 
-def arrow_of(client: TestClient, *skus: str) -> httpx.Response:
+def arrow_of(client: TestClient, *skus: str) -> Any:
     stream = io.BytesIO()
     pl.DataFrame({"sku_id": skus}).write_ipc_stream(stream, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
     return client.post("/v1/score", content=stream.getvalue(), headers={"Content-Type": arrow.MEDIA_TYPE})

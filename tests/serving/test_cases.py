@@ -52,7 +52,7 @@ class Vanishing(Case):
     """Its text is encoded by another thread as soon as it was looked at."""
 
     @property
-    def text(self) -> str | None:  # type: ignore[override]
+    def text(self) -> str | None:
         self.looks = getattr(self, "looks", 0) + 1
         return "red mug" if self.looks == 1 else None
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from benchmarks.online import load
 from benchmarks.online.load import Load, get, measure, post, send
 
 ANSWER_S = 0.02
@@ -62,6 +63,32 @@ def test_at_a_fixed_rate_a_request_waits_from_when_it_was_due() -> None:
     with server() as port:
         outcome = send(Load(port, [get("/", "t")], connections=1, seconds=1, warm_up=0, rate=2 / ANSWER_S))
     assert outcome.percentile(90) > 5 * ANSWER_S * 1e3, "twice as many are due as one connection can send"
+
+
+def test_at_a_fixed_rate_no_connection_is_left_waiting_and_none_polls() -> None:
+    with server() as port:
+        begun, used = time.monotonic(), time.process_time()
+        outcome = send(Load(port, [get("/", "t")], connections=64, seconds=2, warm_up=0, rate=5))
+    assert len(outcome.latencies) == pytest.approx(10, abs=1)
+    assert time.monotonic() - begun < 4
+    assert time.process_time() - used < 0.5
+
+
+def test_a_request_that_is_sent_again_has_a_fresh_number() -> None:
+    with server() as port:
+        seen: set[bytes] = set()
+        ask = load.Connection.ask
+
+        def noted(self: load.Connection, request: bytes) -> "asyncio.Future[int]":
+            seen.add(request)
+            return ask(self, request)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(load.Connection, "ask", noted)
+            for _ in range(2):
+                send(Load(port, [post("/", b"sale " + load.FRESH, "t")] * 5, connections=1, seconds=0, warm_up=0, once=True))
+    assert len(seen) == 10
+    assert {len(request) for request in seen} == {len(post("/", b"sale 0123456789012345", "t"))}
 
 
 def test_another_status_is_a_failure() -> None:

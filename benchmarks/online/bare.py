@@ -1,7 +1,7 @@
 """The physical limit: the model's forward pass alone, on batches that lie ready in memory, the towers' vectors among them."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -47,8 +47,12 @@ def of(run: Callable[[Batch], object], ready: Mapping[int, Sequence[Batch]], thr
         single.append(np.median(seconds(lambda i: run(ready[1][i % products]))))
     with cores(threads) as beside:
         for together in (map, beside.map):
-            whole += [seconds(lambda _, run_all=together, size=size: list(run_all(run, ready[size]))).min() for size in SIZES]
+            whole += [seconds(all_of(together, run, ready[size])).min() for size in SIZES]
     return Bare(float(min(single)) * 1e3, products / min(whole))
+
+
+def all_of(together: Callable[..., Iterable[object]], run: Callable[[Batch], object], batches: Sequence[Batch]) -> Callable[[int], object]:
+    return lambda _: list(together(run, batches))
 
 
 def seconds(run: Callable[[int], object]) -> np.ndarray:

@@ -4,7 +4,7 @@ python -m benchmarks.online.peers fastapi|litserve|workers MODEL PREPARED PORT T
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,5 +86,6 @@ def lit(model: Path, prepared: Path, port: int, threads: int, workers: int = 1) 
 
 if __name__ == "__main__":
     kind, model, prepared, port, threads = sys.argv[1:]
-    serve = {"fastapi": fastapi, "litserve": lit, "workers": partial(lit, workers=int(threads))}[kind]
-    serve(Path(model), Path(prepared), int(port), int(threads))
+    with_workers = partial(lit, workers=int(threads))
+    kinds: dict[str, Callable[[Path, Path, int, int], None]] = {"fastapi": fastapi, "litserve": lit, "workers": with_workers}
+    kinds[kind](Path(model), Path(prepared), int(port), int(threads))

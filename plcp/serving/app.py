@@ -19,7 +19,7 @@ from plcp.forecast.replicas import APP, ReplicaConfig, catalog_deployment, clust
 from plcp.serving.api import create_api
 from plcp.serving.auth import fingerprint, read_token, require_token_beyond_loopback
 from plcp.serving.batching import BatchConfig
-from plcp.serving.fast import require_cluster_is, require_token_if_fast, switched
+from plcp.serving.fast import require_cluster_is, require_ipv4_if_fast, require_token_if_fast, switched
 from plcp.serving.live import Live
 from plcp.serving.observations import open_observations
 from plcp.serving.service import Service
@@ -36,7 +36,7 @@ class ServingConfig(Config):
     token_file: Path | None = Field(None, description="file that holds the token; PLCP_TOKEN in the environment if not given")
     fast: bool = Field(False, description="HAProxy in front and Serve's throughput-optimised mode; needs a token")
     replicas: int = Field(1, ge=1, description="most replicas of Online")
-    threads: int = Field(2, ge=1, description="passes a replica of Online makes beside one another, each on one core")
+    threads: int = Field(1, ge=1, description="passes a replica of Online makes beside one another, each on one core: as many as `cpus`")
     cpus: float = Field(1, gt=0, description="CPU cores it reserves")
     gpus: float = Field(0, ge=0, description="GPUs it reserves")
     cached_mib: int = Field(256, ge=1, description="memory of a replica for products kept ready to be forecast, MiB")
@@ -126,6 +126,7 @@ def serving(config: Application) -> Iterator[str]:
     token = read_token(config.token_file)
     require_token_beyond_loopback(config.host, token)
     require_token_if_fast(config.fast, token)
+    require_ipv4_if_fast(config.fast, config.host)
     with switched(config.fast), cluster(_metrics_export_port=config.metrics_port):
         start_serve(proxy_location="HeadOnly", http_options={"host": config.host, "port": config.port})
         host, port = listens()

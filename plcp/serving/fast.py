@@ -34,6 +34,12 @@ def require_token_if_fast(fast: bool, token: str | None) -> None:
         )
 
 
+def require_ipv4_if_fast(fast: bool, host: str) -> None:
+    """Raises ConfigError for an address that HAProxy cannot be told to listen on: Serve writes it before the port, without brackets."""
+    if fast and ":" in host:
+        raise ConfigError(f"serve.fast: HAProxy listens on no IPv6 address such as {host}; give an IPv4 one, as 127.0.0.1, or a name")
+
+
 def require_cluster_is(fast: bool) -> None:
     """Raises ConfigError in a replica whose cluster is not in the mode that was asked for."""
     if fast and not constants.RAY_SERVE_ENABLE_HA_PROXY:
@@ -47,13 +53,15 @@ def switched(fast: bool) -> Iterator[None]:
     if not fast:
         yield
         return
-    before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="plcp-haproxy-", ignore_cleanup_errors=True) as folder:
-        os.environ.update(SWITCHES | private(Path(folder)))
+        added = SWITCHES | private(Path(folder))
+        before = {name: os.environ[name] for name in added if name in os.environ}
+        os.environ.update(added)
         try:
             yield
         finally:
-            os.environ.clear()
+            for name in added:
+                os.environ.pop(name, None)
             os.environ.update(before)
 
 

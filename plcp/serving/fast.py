@@ -35,9 +35,9 @@ def require_token_if_fast(fast: bool, token: str | None) -> None:
 
 
 def require_ipv4_if_fast(fast: bool, host: str) -> None:
-    """Raises ConfigError for an address that HAProxy cannot be told to listen on: Serve writes it before the port, without brackets."""
+    """Raises ConfigError for an IPv6 address: Serve writes it without brackets, so that `::1:8000` would be taken for one of the pages."""
     if fast and ":" in host:
-        raise ConfigError(f"serve.fast: HAProxy listens on no IPv6 address such as {host}; give an IPv4 one, as 127.0.0.1, or a name")
+        raise ConfigError(f"serve.fast: IPv6 addresses such as {host} are not taken; give an IPv4 one, as 127.0.0.1, or a name")
 
 
 def require_cluster_is(fast: bool) -> None:

@@ -19,7 +19,7 @@ def test_only_what_was_switched_is_switched_back(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_ipv6_address_is_refused_in_fast_mode_alone() -> None:
-    with pytest.raises(ConfigError, match="no IPv6 address such as ::1; give an IPv4 one"):
+    with pytest.raises(ConfigError, match="IPv6 addresses such as ::1 are not taken; give an IPv4 one"):
         require_ipv4_if_fast(True, "::1")
     require_ipv4_if_fast(False, "::1")
     require_ipv4_if_fast(True, "127.0.0.1")

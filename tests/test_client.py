@@ -87,8 +87,34 @@ def test_a_refusal_says_what_is_wrong(client: Client) -> None:
 
 
 def test_without_the_token_nothing_is_told(url: str) -> None:
-    with Client(url) as client, pytest.raises(ClientError, match="401 A token is needed"):
-        client.model()
+    with Client(url) as client:
+        for ask in (client.model, lambda: client.table(["P001"])):
+            with pytest.raises(ClientError, match="401 A token is needed"):
+                ask()
+
+
+def test_a_table_comes_whole_however_many_requests_it_takes(client: Client, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plcp.client.MAX_SKUS", 7)
+    skus = [f"P{i:03d}" for i in range(24)]
+    curve, weekly = client.table(skus), tables.read(tables.CURVE, shop.run.root).sort("sku_id", "week")
+    assert curve.select("sku_id", "week", "age").equals(weekly.select("sku_id", "week", "age"))
+    np.testing.assert_allclose(curve["q90"], weekly["q90"], rtol=1e-4, atol=1e-6)
+    assert client.table(skus, "stage")["sku_id"].to_list() == skus
+    assert client.table([], "events").schema == tables.EVENT_TABLE.schema
+    with pytest.raises(ClientError, match="404 Not found: not in the catalog: NOPE"):
+        client.table([*skus, "NOPE"])
+
+
+def test_paths_vectors_and_lists_come_as_plain_values(client: Client) -> None:
+    path = [{"week": dt.date(2023, 5, 8), "price": 1.0}]
+    answer = client.scenario(path, product={"title": "Red jug", "image": photo((9, 9, 9))}, unit_cost=0.5)
+    assert answer["scenario"]["price"][0] == 1.0
+    assert client.embed(["P003"], [{"title": "Red jug"}])["sku_id"].to_list() == ["P003", "product-0"]
+    assert client.embed().schema == tables.EMBEDDING.schema
+    assert all(row["sku_id"] != "P003" for row in client.substitutes("P003"))
+    assert list(client.alerts("risk_stockout")) == []
+    prices = [row["list_price"] for row in client.skus(sort="list_price", descending=True, page=10)]
+    assert prices == sorted(prices, reverse=True)
 
 
 def test_what_is_observed_counts_once(client: Client) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -17,17 +17,16 @@ from plcp.base import Config, DataError
 from plcp.data.features import Arrays, inputs
 from plcp.data.shards import Shard, first_sale
 from plcp.data.spec import Spec
-from plcp.forecast import artifact, calibration
+from plcp.forecast import artifact
 from plcp.forecast.artifact import Artifact
 from plcp.forecast.embeddings import Run, TowerEncoder
-from plcp.model.heads import BIN_WEEKS, BINS, event_probability
+from plcp.forecast.frames import FRAMES
+from plcp.forecast.recorded import Batch, Forward
+from plcp.forecast.values import LAST_WEEK, calibrated
 from plcp.model.preprocess import open_image
-from plcp.tables import CURVE, EMBEDDING, EVENT_TABLE, EVENT_WEEKS, EVENTS, QUANTILES, SKIPPED, STAGE_TABLE, STAGES, Table
+from plcp.tables import SKIPPED
 
-LAST_WEEK = BIN_WEEKS * (BINS - 1)  # the furthest week an event is dated in
-DATED = (0.1, 0.5, 0.9)  # probabilities an event is dated by
 CASE_INPUTS = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool", "vector")
-NEVER_HAPPENED = -30.0  # logit of what cannot be
 BrokenPhotos = Literal["refused", "missing"]
 
 
@@ -123,20 +122,12 @@ class Forecaster:
 
     def answered(self, asked: Asked, out: dict[str, np.ndarray], origin: dt.date) -> Forecast:
         """The last third of `forecast_shard`: calibrated tables from the model's raw outputs of the cases."""
-        cases, sku_id, starts = asked.cases, asked.sku_id, asked.starts
-        units = cases["history"][:, :, 0]
-        unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
-        velocity = calibration.velocity(units)
-        curve = out["quantiles"].astype(np.float64), out["mean"].astype(np.float64)
-        quantiles, mean = self.artifact.calibration.curve(*curve, cases["age"], velocity)
-        out["hazard"][unseen, :, 0] = NEVER_HAPPENED
-        stage = torch.softmax(torch.from_numpy(out["stage"]).double(), -1).numpy()
-        stage[unseen] = np.eye(len(STAGES))[0]  # what is not yet on sale is being introduced
+        cases, sku_id = asked.cases, asked.sku_id
+        origins = np.full(len(sku_id), origin, "datetime64[D]")
+        starts = np.array(asked.starts, "datetime64[D]")
+        values = calibrated(out, cases["history"][:, :, 0], cases["age"], origins, starts, self.artifact.calibration)
         return Forecast(
-            curve=curve_table(sku_id, origin, starts, cases["age"], np.expm1(quantiles), mean),
-            events=event_table(sku_id, origin, starts, out["hazard"]),
-            stage=stage_table(sku_id, origin, stage, self.artifact.calibration.stage(stage)),
-            embedding=embedding_table(sku_id, out["embedding"]),
+            **{name: made(sku_id, values) for name, made in FRAMES.items()},
             p_new_peak_12w=torch.sigmoid(torch.from_numpy(out["new_peak"]).double()).numpy(),
         )
 
@@ -164,8 +155,12 @@ class Forecaster:
             batch[name] = torch.from_numpy(inverse - missing).to(device)
             if table is not None:
                 batch[f"{name}_vector"] = table[torch.from_numpy(used[missing:]).to(device)]
+        return self.forward(batch)
+
+    def forward(self, batch: Batch, run: Forward | None = None) -> dict[str, np.ndarray]:
+        """The model's raw outputs of a batch on its device (LifeCycleModel.forward); by `run` where that stands in for it."""
         with torch.inference_mode():
-            out = self.artifact.model(batch)
+            out = (run or self.artifact.model)(batch)
         return {name: value.float().cpu().numpy() for name, value in out.items()}
 
 
@@ -202,60 +197,3 @@ def without_broken_photos(cases: Arrays) -> Arrays:
     place = np.full(len(cases["images"]) + 1, -1)  # the last one answers for index -1
     place[good] = np.arange(len(good))
     return {**cases, "images": [cases["images"][i] for i in good], "image": place[cases["image"]]}
-
-
-def curve_table(
-    sku_id: Sequence[str], origin: dt.date, starts: Sequence[dt.date], age: np.ndarray, quantiles: np.ndarray, mean: np.ndarray
-) -> pl.DataFrame:
-    """age (n,) NaN where not visible, quantiles (n, horizon, 9) and mean (n, horizon) in units."""
-    n, horizon = mean.shape
-    step = np.tile(np.arange(horizon), n)
-    weeks = np.repeat(np.array(starts, "datetime64[D]"), horizon) + step * np.timedelta64(7, "D")
-    ages = np.repeat(age.astype(np.float64), horizon) + step
-    columns: dict[str, Any] = {
-        "sku_id": np.repeat(np.array(sku_id, dtype=object), horizon).tolist(),
-        "week": weeks,
-        "age": pl.Series(ages, nan_to_null=True).cast(pl.Int64),
-        "mean": mean.reshape(-1).astype(np.float64),
-        **{name: quantiles[:, :, k].reshape(-1) for k, name in enumerate(QUANTILES)},
-    }
-    return _table(CURVE, columns, origin)
-
-
-def event_table(sku_id: Sequence[str], origin: dt.date, starts: Sequence[dt.date], hazard: np.ndarray) -> pl.DataFrame:
-    """hazard (n, 3, BINS) logits, counted from each case's start."""
-    known = event_probability(torch.from_numpy(hazard)).numpy()
-    weekly = np.repeat(known, BIN_WEEKS, axis=2)[:, :, BIN_WEEKS - 1 :]  # by week 0, 1 … LAST_WEEK; the odd ones lie half-way
-    weekly[:, :, 1::BIN_WEEKS] = (known[:, :, :-1] + known[:, :, 1:]) / 2
-    gap = np.array([(start - origin).days // 7 for start in starts], np.int64)[:, None]
-    case = np.arange(len(starts))[:, None]
-    names = np.repeat(np.array(sku_id, dtype=object), len(EVENTS)).tolist()
-    columns: dict[str, Any] = {"sku_id": names, "event": list(EVENTS) * len(starts)}
-    for weeks in EVENT_WEEKS:
-        within = weekly[case, np.arange(len(EVENTS)), np.maximum(weeks - gap, 0)]
-        columns[f"p_{weeks}w"] = np.where(weeks >= gap, within, 0.0).clip(0, 1).reshape(-1)
-    first = np.repeat(np.array(starts, "datetime64[D]"), len(EVENTS))
-    for p in DATED:
-        reached = weekly >= p
-        date = first + reached.argmax(2).reshape(-1) * np.timedelta64(7, "D")
-        columns[f"date_p{round(p * 100)}"] = np.where(reached.any(2).reshape(-1), date, np.datetime64("NaT"))
-    return _table(EVENT_TABLE, columns, origin)
-
-
-def stage_table(sku_id: Sequence[str], origin: dt.date, probability: np.ndarray, named: np.ndarray) -> pl.DataFrame:
-    """probability (n, 5); named (n,) index of the stage each product is said to be in."""
-    names = [STAGES[k] for k in named]
-    return _table(STAGE_TABLE, {"sku_id": list(sku_id), "stage": names} | {s: probability[:, k] for k, s in enumerate(STAGES)}, origin)
-
-
-def embedding_table(sku_id: Sequence[str], vectors: np.ndarray) -> pl.DataFrame:
-    """vectors (n, width), rounded through the float16 they are stored in."""
-    rounded = vectors.astype(np.float16).astype(np.float32)
-    lists = pl.Series("vector", rounded, dtype=pl.Array(pl.Float32, vectors.shape[1])).cast(pl.List(pl.Float32))
-    return EMBEDDING.conform(pl.DataFrame({"sku_id": pl.Series(list(sku_id), dtype=pl.String), "vector": lists}))
-
-
-def _table(table: Table, columns: dict[str, Any], origin: dt.date) -> pl.DataFrame:
-    """Numbers as exact as the model computes them: the digits that float64 adds to float32 say nothing and take half of a file."""
-    frame = pl.DataFrame(columns, schema_overrides={"sku_id": pl.String}).with_columns(origin=pl.lit(origin))
-    return table.conform(frame.with_columns(pl.col(pl.Float64).cast(pl.Float32)))

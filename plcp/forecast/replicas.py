@@ -184,13 +184,13 @@ def join() -> bool:
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
-    """The Ray cluster at hand, or a local one for as long as the block lasts."""
+def cluster(**options: Any) -> Iterator[None]:
+    """The Ray cluster at hand, or a local one, with options as ray.init takes them, for as long as the block lasts."""
     own = False
     if not ray.is_initialized():
         own = not join()
         if own:
-            start_local(log_to_driver=False, logging_level=logging.WARNING)
+            start_local(log_to_driver=False, logging_level=logging.WARNING, **options)
     try:
         yield
     finally:

@@ -178,7 +178,7 @@ class Encoder(nn.Module):
             yield "image", image_vectors(self.image, batch), batch["image"]
         if self.widths.vector:
             vector = batch["vector"]
-            place = torch.arange(len(vector), device=vector.device)
+            place = torch.arange(vector.shape[0], device=vector.device)  # len would be a constant where the pass is recorded
             yield "vector", torch.nan_to_num(vector), torch.where(torch.isfinite(vector[:, 0]), place, -1)
 
     def modalities(self, summary: Tensor, batch: dict[str, Tensor], vectors: Iterable[tuple[str, Tensor, Tensor]]) -> list[Tensor]:

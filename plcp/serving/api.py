@@ -4,12 +4,14 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
+from pydantic import ValidationError
 
-from plcp.serving import problems
+from plcp.serving import arrow, problems
 from plcp.serving.auth import Guard
-from plcp.serving.problems import ProblemDetails
+from plcp.serving.problems import FieldError, ProblemDetails, ProblemError, invalid
 from plcp.serving.reading import RISKS, Sort
 from plcp.serving.schemas import (
     AlertPage,
@@ -27,14 +29,19 @@ from plcp.serving.schemas import (
     SubstitutesAnswer,
 )
 from plcp.serving.service import Service
-from plcp.tables import STAGES
+from plcp.tables import CURVE, FORECAST, STAGES
 
 MAX_BODY = 64 << 20  # bytes
+JSON = "application/json"
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDetails, "description": problems.TITLES[status], "content": {problems.MEDIA_TYPE: {}}}
-    for status in (401, 404, 422)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemDetails, "description": title, "content": {problems.MEDIA_TYPE: {}}}
+    for status, title in problems.TITLES.items()
 }
+ERRORS: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 404, 413, 422, 503)}
+BINARY = {arrow.MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": arrow.MEDIA_TYPE}}}
+SCORED: dict[int | str, dict[str, Any]] = {**ERRORS, 415: PROBLEMS[415], 200: {"content": BINARY}}
+ASKED = {"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}, **BINARY}}}
 
 
 def create_api(service: Service, token: str | None) -> FastAPI:
@@ -65,9 +72,27 @@ def create_api(service: Service, token: str | None) -> FastAPI:
         await service.check()
         return Ready(ready=True, model=service.forecaster.digest)
 
-    @api.post("/v1/score", response_model=ScoreAnswer, responses=ERRORS, summary="Forecast products, of the catalog or never seen")
-    async def score(request: ScoreRequest) -> Response:
-        return Response(await service.score(request), media_type="application/json")
+    @api.post(
+        "/v1/score",
+        response_model=ScoreAnswer,
+        responses=SCORED,
+        openapi_extra=ASKED,
+        summary="Forecast products, of the catalog or never seen; in bulk as Arrow streams",
+    )
+    async def score(
+        request: Request,
+        table: Annotated[Literal[tuple(FORECAST)] | None, Query(description="what an Arrow stream asks for; curve if not given")] = None,  # type: ignore[valid-type]
+    ) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == arrow.MEDIA_TYPE:
+            return Response(await service.bulk(await body_of(request, arrow.MAX_BODY), table or CURVE.name), media_type=arrow.MEDIA_TYPE)
+        if kind != JSON:
+            raise ProblemError(415, f"Content-Type {kind or 'not given'}; send {JSON}, or {arrow.MEDIA_TYPE}")
+        if table:
+            raise invalid(
+                [FieldError(field="table", message=f"goes with {arrow.MEDIA_TYPE} alone; leave it out, JSON has curve, events and stage")]
+            )
+        return Response(await service.score(score_request(await request.body())), media_type=JSON)
 
     @api.post("/v1/observe", responses=ERRORS, summary="Tell sales, prices and stock as they happen")
     async def observe(request: ObserveRequest) -> ObserveAnswer:
@@ -87,7 +112,7 @@ def create_api(service: Service, token: str | None) -> FastAPI:
 
     @api.get("/v1/sku/{sku_id:path}", response_model=SkuAnswer, responses=ERRORS, summary="A product, its sales, and its forecast")
     async def sku(sku_id: str) -> Response:
-        return Response(await service.sku(sku_id), media_type="application/json")
+        return Response(await service.sku(sku_id), media_type=JSON)
 
     @api.get("/v1/skus", responses=ERRORS, summary="Search the catalog")
     async def skus(
@@ -113,3 +138,21 @@ def create_api(service: Service, token: str | None) -> FastAPI:
         return await service.model()
 
     return api
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """A request's body. Raises ProblemError (413) as soon as more than `most` bytes are announced or have come."""
+    size, parts = int(request.headers.get("content-length", 0)), bytearray()
+    async for part in request.stream():
+        parts += part
+        if max(size, len(parts)) > most:
+            raise ProblemError(413, f"the body has more than {most:,} bytes; send fewer SKUs a request")
+    return bytes(parts)
+
+
+def score_request(body: bytes) -> ScoreRequest:
+    """Raises RequestValidationError."""
+    try:
+        return ScoreRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None

@@ -8,19 +8,20 @@ from fastapi import FastAPI
 from pydantic import Field
 from ray import serve
 from ray.serve import context
+from ray.serve._private import constants
 from ray.serve.handle import DeploymentHandle
 
 from plcp.base import Config, ConfigError, PlcpError
 from plcp.data.prepared import Prepared
-from plcp.data.shards import Shard
 from plcp.forecast import artifact
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.forecast.replicas import APP, ReplicaConfig, catalog_deployment, cluster, remove, start_serve
 from plcp.serving.api import create_api
 from plcp.serving.auth import fingerprint, read_token, require_token_beyond_loopback
+from plcp.serving.batching import BatchConfig
+from plcp.serving.fast import require_cluster_is, require_ipv4_if_fast, require_token_if_fast, switched
 from plcp.serving.live import Live
 from plcp.serving.observations import open_observations
-from plcp.serving.scorer import Answer
 from plcp.serving.service import Service
 from plcp.serving.store import Decided, Published, Stock
 
@@ -33,13 +34,21 @@ class ServingConfig(Config):
     host: str = Field("127.0.0.1", description="address to listen on; any but this machine's own needs a token")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     token_file: Path | None = Field(None, description="file that holds the token; PLCP_TOKEN in the environment if not given")
+    fast: bool = Field(False, description="HAProxy in front and Serve's throughput-optimised mode; needs a token")
     replicas: int = Field(1, ge=1, description="most replicas of Online")
-    threads: int = Field(2, ge=1, description="CPU threads a replica of Online computes with")
+    threads: int = Field(1, ge=1, description="passes a replica of Online makes beside one another, each on one core: as many as `cpus`")
     cpus: float = Field(1, gt=0, description="CPU cores it reserves")
     gpus: float = Field(0, ge=0, description="GPUs it reserves")
-    batch_rows: int = Field(128, ge=1, description="most products in one pass through the model")
+    cached_mib: int = Field(256, ge=1, description="memory of a replica for products kept ready to be forecast, MiB")
+    batch: BatchConfig = BatchConfig()
     observations: str | None = Field(
         None, description="SQLite file, or redis://host:port/number for several machines; PREPARED.observations.sqlite if not given"
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="port of this machine for Prometheus where `plcp serve` starts Ray itself; a free one if not given",
     )
     max_queued: int = Field(256, ge=1, description="requests that may wait; further ones get 503 and Retry-After")
     forecaster: ForecasterConfig = ForecasterConfig()
@@ -61,20 +70,14 @@ class Online(Service):
     def __init__(self, config: Application, token: str | None, catalog: DeploymentHandle) -> None:
         del catalog  # bound so that it belongs to the application; runs reach it by their own handles
         require_token_beyond_loopback(listens()[0], token)
+        require_token_if_fast(constants.RAY_SERVE_ENABLE_HA_PROXY, token)
+        require_cluster_is(config.fast)
         forecaster = Forecaster.load(config.model, config.forecaster)
         published = Published(config.scores) if config.scores else None
         decided = Decided(config.decisions or config.scores.parent) if config.scores else None
-        super().__init__(forecaster, Stock(config.prepared), published, decided, live_at(config), config.batch_rows, config.threads)
+        stock, live = Stock(config.prepared), live_at(config)
+        super().__init__(forecaster, stock, published, decided, live, config.batch, config.threads, config.cached_mib)
         self._token = token
-        self._share.set_max_batch_size(config.batch_rows)  # type: ignore[attr-defined]
-
-    async def answer(self, shard: Shard) -> Answer:
-        return await self._share(shard)
-
-    @serve.batch(batch_size_fn=lambda shards: sum(len(shard) for shard in shards), batch_wait_timeout_s=0)
-    async def _share(self, shards: list[Shard]) -> list[Answer]:
-        """What has come while the last pass ran shares the next one."""
-        return await self.batch(shards)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_api(self, self._token)
@@ -105,11 +108,11 @@ def build(config: Application) -> serve.Application:
     Prepared.open(config.prepared)
     online = serve.deployment(
         name="Online",
-        max_ongoing_requests=2 * config.batch_rows,
+        max_ongoing_requests=2 * config.batch.rows,
         max_queued_requests=config.max_queued,
         backpressure_config={"retry_after_s": RETRY_AFTER_S},
         ray_actor_options={"num_cpus": config.cpus, "num_gpus": config.gpus},
-        autoscaling_config={"min_replicas": 1, "max_replicas": config.replicas, "target_ongoing_requests": config.batch_rows / 2},
+        autoscaling_config={"min_replicas": 1, "max_replicas": config.replicas, "target_ongoing_requests": config.batch.rows / 2},
     )(serve.ingress()(Online))
     return online.bind(config, fingerprint(token) if token else None, catalog_deployment(config.catalog, beside=config.cpus).bind())
 
@@ -120,8 +123,11 @@ def serving(config: Application) -> Iterator[str]:
 
     Raises ConfigError where others could reach it without a token, or where Serve listens elsewhere already.
     """
-    require_token_beyond_loopback(config.host, read_token(config.token_file))
-    with cluster():
+    token = read_token(config.token_file)
+    require_token_beyond_loopback(config.host, token)
+    require_token_if_fast(config.fast, token)
+    require_ipv4_if_fast(config.fast, config.host)
+    with switched(config.fast), cluster(_metrics_export_port=config.metrics_port):
         start_serve(proxy_location="HeadOnly", http_options={"host": config.host, "port": config.port})
         host, port = listens()
         if (host, port) != (config.host, config.port):

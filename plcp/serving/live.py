@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import logging
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,9 +68,14 @@ class Live:
     def __init__(self, observations: Observations, folder: Path) -> None:
         self.observations, self.folder = observations, folder
         self._worker = ThreadPoolExecutor(1)
+        self._lock = threading.Lock()
         self._moved: tuple[Key, Prepared] | None = None
         self._moving: tuple[Key, Future[Prepared]] | None = None
         self._origin = dt.date.min
+
+    def at_hand(self, catalogue: Catalogue) -> bool:
+        """Whether `told` and `now` take microseconds, so that the event loop itself may ask."""
+        return self.observations.at_hand and self._origin >= catalogue.prepared.origin
 
     def told(self, catalogue: Catalogue) -> Told:
         """How far the store reaches beyond the catalogue; what a weekly run holds by now is dropped from it."""
@@ -87,17 +93,23 @@ class Live:
         if told.closed_until is None:
             return own
         key = own.digest, told.closed_until
-        if self._moving and self._moving[1].done():
-            self._arrive(*self._moving)
-        if (self._moved is None or self._moved[0] != key) and self._moving is None:
-            self._moving = key, self._worker.submit(self._move_on, own, told.closed_until)
-        return self._moved[1] if self._moved and self._moved[0][0] == own.digest else own
+        with self._lock:
+            if self._moving and self._moving[1].done():
+                self._arrive(*self._moving)
+            if (self._moved is None or self._moved[0] != key) and self._moving is None:
+                self._moving = key, self._worker.submit(self._move_on, own, told.closed_until)
+        return self.worked_in(catalogue)
+
+    def worked_in(self, catalogue: Catalogue) -> Prepared:
+        """As `now` gave it last; the store is not asked."""
+        own, moved = catalogue.prepared, self._moved
+        return moved[1] if moved and moved[0][0] == own.digest else own
 
     def wait(self, catalogue: Catalogue) -> None:
         """Work out what the whole shop was told, and return when it is done."""
         self.now(catalogue, self.told(catalogue))
-        if self._moving:
-            self._moving[1].exception()
+        if moving := self._moving:
+            moving[1].exception()
 
     def _arrive(self, key: Key, moving: Future[Prepared]) -> None:
         self._moving = None
@@ -122,6 +134,10 @@ class Live:
     def _sales(self, sku_ids: Sequence[str], since: dt.date) -> pl.DataFrame:
         return SALES.conform(self.observations.of(sku_ids, since))
 
+    def moved(self, sku_ids: Sequence[str], told: Told) -> set[str]:
+        """Those of these SKUs whose own events move them."""
+        return self.observations.observed(sku_ids) if told.last_day else set()
+
     def pieces(self, catalogue: Catalogue, places: np.ndarray, now: Prepared, told: Told) -> Iterator[Piece]:
         """The products at these places of the catalogue, in groups that are forecast from one week on."""
         own, stored = catalogue.prepared, catalogue.frame(places)
@@ -140,6 +156,8 @@ class Live:
 
     def observed(self, own: Prepared, stored: pl.DataFrame, now: Prepared, told: Told) -> tuple[pl.DataFrame, Timeline]:
         """A row of a shard with all that was observed of it, a week that is not over included, and its axis."""
+        if now is own and not self.moved(stored["sku_id"].to_list(), told):
+            return stored, own.timeline
         sales = self._sales(stored["sku_id"].to_list(), own.origin) if told.last_day else SALES.conform(pl.DataFrame(schema=SALES.schema))
         until = int(reach(stored["sku_id"], sales, now.timeline)[0])
         timeline = Timeline(now.first_week, until, now.timeline.closed)

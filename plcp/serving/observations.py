@@ -5,6 +5,7 @@ Every read asks the store, so that all replicas see an event from the moment it 
 """
 
 import datetime as dt
+import json
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ class Told:
 class Observations(Protocol):
     """Events are rows of the table sales under the name of an event, which counts once however often it comes."""
 
+    at_hand: bool  # whether `told` and `observed` take microseconds: nothing is sent over a network
+
     def add(self, events: pl.DataFrame) -> int:
         """Keep events (columns of EVENT); how many were new. Of one event_id the first stands."""
 
@@ -41,6 +44,9 @@ class Observations(Protocol):
         """All sales before this Monday were told. An earlier one than was told before changes nothing."""
 
     def told(self) -> Told: ...
+
+    def observed(self, sku_ids: Sequence[str]) -> set[str]:
+        """Those of these SKUs of which any event is kept."""
 
     def of(self, sku_ids: Sequence[str], since: dt.date) -> pl.DataFrame:
         """Events of these SKUs from a day on, by SKU, date and event: the same rows in the same order from every store."""
@@ -66,6 +72,8 @@ def open_observations(where: str) -> Observations:
 
 class SqliteObservations:
     """In one SQLite file, with a write-ahead log that is synced to disk with every commit; shared by the processes of one machine."""
+
+    at_hand = True
 
     def __init__(self, path: Path) -> None:
         self.path, self._local = path, threading.local()
@@ -105,6 +113,10 @@ class SqliteObservations:
     def told(self) -> Told:
         row = self._connection.execute("SELECT (SELECT max(until) FROM closed), (SELECT max(date) FROM events)").fetchone()
         return Told(*(dt.date.fromisoformat(day) if day else None for day in row))
+
+    def observed(self, sku_ids: Sequence[str]) -> set[str]:
+        query = "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM events WHERE sku_id = value)"
+        return {sku_id for (sku_id,) in self._connection.execute(query, (json.dumps(sku_ids),))}
 
     def of(self, sku_ids: Sequence[str], since: dt.date) -> pl.DataFrame:
         marks = ", ".join("?" * len(sku_ids))

@@ -20,6 +20,7 @@ TITLES = {
     404: "Not found",
     405: "Method not allowed",
     413: "Request too large",
+    415: "Unknown kind of body",
     422: "Invalid request",
     500: "Internal error",
     503: "Not ready",
@@ -40,7 +41,7 @@ class ProblemDetails(BaseModel):
     title: str
     status: int
     detail: str
-    sku_ids: list[str] | None = Field(None, description="the SKUs that are unknown")
+    sku_ids: list[str] | None = Field(None, description="the SKUs that it is about")
     errors: list[FieldError] | None = Field(None, description="the fields that are wrong")
 
 

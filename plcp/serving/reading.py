@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from math import isfinite
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -42,18 +43,32 @@ class Shown:
     reason: str | None  # why the run has none
 
     def body(self, forecast: bytes | None, skipped: str | None) -> bytes:
-        head = json.dumps(self.head | {"skipped": skipped}, ensure_ascii=False, default=str)[:-1].encode()
+        head = json.dumps(plain(self.head) | {"skipped": skipped}, ensure_ascii=False, default=str, allow_nan=False)[:-1].encode()
         return b'%s, "history": %s, "forecast": %s}' % (head, self.history, forecast or b"null")
 
 
+def plain(value: Any) -> Any:
+    """What JSON can say: a number that is none becomes null, however deep it lies."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
 class Reader:
-    """Looks up; every method is for a thread beside the event loop."""
+    """Looks up; every method is for a thread beside the event loop, but for `present` where Live.at_hand says so, and for `sku` where
+    `stands` does."""
 
     def __init__(self, stock: Stock, published: Published | None, decided: Decided | None, live: Live) -> None:
         self.stock, self.published, self.decided, self.live = stock, published, decided, live
 
-    def present(self) -> Present:
-        catalogue = self.stock.catalogue()
+    def stands(self, present: Present, sku_id: str) -> bool:
+        """Whether a product still stands as it was prepared, so that `sku` reads a few pages of memory: less than waking a thread."""
+        at_hand = self.live.at_hand(present.catalogue) and present.now is present.catalogue.prepared
+        return at_hand and not self.live.moved([sku_id], present.told)
+
+    def present(self, catalogue: Catalogue) -> Present:
         told = self.live.told(catalogue)
         return Present(catalogue, told, self.live.now(catalogue, told))
 
@@ -79,13 +94,13 @@ class Reader:
         history, reason = self._history(present, place), row["reason"][0] if row is not None else None
         if row is None or reason is not None:
             return Shown(head, history, row is not None, None, reason)
-        return Shown(head, history, True, row.select("sku_id", "origin", "curve", "events", "stage").write_ndjson().encode().strip(), None)
+        return Shown(head, history, True, row[["sku_id", "origin", "curve", "events", "stage"]].write_json()[1:-1].encode(), None)
 
     def _history(self, present: Present, place: int) -> bytes:
         own = present.catalogue.prepared
         columns = [name for name in ("sku_id", "units", "price") if name in present.catalogue.columns]
         stored = present.catalogue.snapshot.take(np.array([place]), columns)
-        return history(*self.live.observed(own, stored, present.now, present.told)).write_json().encode()
+        return json.dumps(history(*self.live.observed(own, stored, present.now, present.told)), allow_nan=False).encode()
 
     def skus(self, words: str, stage: str | None, sort: Sort, descending: bool, limit: int, offset: int) -> SkuPage:
         """Products found by words and by their stage in the last run; a page of them, those without a value last."""
@@ -112,7 +127,7 @@ class Reader:
 
     def substitutes(self, sku_id: str, limit: int) -> SubstitutesAnswer:
         """Raises ProblemError (404) for a SKU that is unknown, or that the run did not forecast."""
-        present, shelf = self.present(), self.shelf()
+        present, shelf = self.present(self.stock.catalogue()), self.shelf()
         place = int(present.catalogue.places([sku_id])[0])
         if shelf is None:
             raise ProblemError(404, "no run was published here, so there are no embeddings to compare: run `plcp score`")

@@ -46,6 +46,8 @@ class RedisObservations:
     """Needs `appendonly yes`: then an answered write is in Redis' log, which outlives its process. The password comes from the
     environment (PLCP_REDIS_PASSWORD), not from the address."""
 
+    at_hand = False
+
     def __init__(self, address: str) -> None:
         try:
             import redis
@@ -80,6 +82,12 @@ class RedisObservations:
         both = self._redis.pipeline(transaction=False).get(CLOSED).zrange(DATES, -1, -1, withscores=True)
         until, last = both.execute()
         return Told(dt.date.fromisoformat(until) if until else None, day_of(last[0][1]) if last else None)
+
+    def observed(self, sku_ids: Sequence[str]) -> set[str]:
+        asked = self._redis.pipeline(transaction=False)
+        for sku_id in sku_ids:
+            asked.exists(SKU + sku_id)
+        return {sku_id for sku_id, found in zip(sku_ids, asked.execute(), strict=True) if found}
 
     def of(self, sku_ids: Sequence[str], since: dt.date) -> pl.DataFrame:
         asked = self._redis.pipeline(transaction=False)

@@ -1,8 +1,12 @@
 """What the endpoint looks up: products in PREPARED, forecasts in the last run of SCORES, by memory map."""
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -20,6 +24,7 @@ from plcp.forecast.shelves import FACTS, forecasts, products
 from plcp.forecast.snapshot import mapped
 from plcp.serving.problems import ProblemError
 
+LOOK_S = 0.1  # between two looks at whether something is newer: a request shall not wait for the disk
 NAMED = 20  # unknown SKUs that an error spells out
 SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 LISTED = ("sku_id", "title", "category", "brand", "list_price")
@@ -34,25 +39,30 @@ class Current(Generic[Mark, T]):
     def __init__(self, mark: Callable[[], Mark | None], make: Callable[[], T]) -> None:
         self._mark, self._make = mark, make
         self._worker = ThreadPoolExecutor(1)
+        self._lock = threading.Lock()
         self._coming: tuple[Mark, Future[T]] | None = None
-        self._seen = mark()
+        self._seen, self._looked = mark(), time.monotonic()
         self._value = make() if self._seen is not None else None
 
     def get(self) -> T | None:
-        """None while there never was anything."""
-        mark = self._mark()
-        if self._coming and self._coming[1].done():
-            self._arrive(*self._coming)
-        if mark is not None and mark != self._seen and self._coming is None:
-            self._coming = mark, self._worker.submit(self._make)
-        return self._value
+        """At once, for any thread; None while there never was anything. Looks for something newer now and then."""
+        return self._look() if time.monotonic() > self._looked + LOOK_S else self._value
+
+    def _look(self) -> T | None:
+        with self._lock:
+            mark, self._looked = self._mark(), time.monotonic()
+            if self._coming and self._coming[1].done():
+                self._arrive(*self._coming)
+            if mark is not None and mark != self._seen and self._coming is None:
+                self._coming = mark, self._worker.submit(self._make)
+            return self._value
 
     def wait(self) -> T | None:
         """As `get`, when the newest is there."""
-        self.get()
-        if self._coming:
-            self._coming[1].exception()
-        return self.get()
+        self._look()
+        if coming := self._coming:
+            coming[1].exception()
+        return self._look()
 
     def _arrive(self, mark: Mark, coming: Future[T]) -> None:
         self._coming, self._seen = None, mark  # one that cannot be read is not tried again until it is replaced
@@ -84,7 +94,7 @@ class Catalogue:
 
     def facts(self, place: int) -> dict[str, Any]:
         """What is known of a product by name: sku_id and FACTS."""
-        return self.snapshot.take(np.array([place]), ["sku_id", *FACTS]).row(0, named=True)
+        return self.snapshot.take(np.array([place]), ["sku_id", *FACTS]).to_dicts()[0]
 
     def search(self, words: str) -> pl.LazyFrame:
         """LISTED of the products of whose key, title, category and brand every word given is a part."""
@@ -204,10 +214,19 @@ class Published:
             return None
 
 
-def history(frame: pl.DataFrame, timeline: Timeline) -> pl.DataFrame:
-    """Columns week, units, price of the first row of a shard's frame; units are null where the shop was shut, price where unknown."""
-    weeks = [timeline.date(i) for i in range(timeline.weeks)]
+def history(frame: pl.DataFrame, timeline: Timeline) -> list[dict[str, Any]]:
+    """week, units, price of the first row of a shard's frame; units are None where the shop was shut, price where unknown."""
     units = frame["units"].to_numpy()[0].copy()
     units[list(timeline.closed)] = np.nan
-    price = frame["price"].to_numpy()[0].astype(np.float64) if "price" in frame.columns else np.full(timeline.weeks, np.nan)
-    return pl.DataFrame({"week": weeks, "units": units, "price": price}).fill_nan(None)
+    price = frame["price"].to_numpy()[0] if "price" in frame.columns else np.full(timeline.weeks, np.nan)
+    rows = zip(week_texts(timeline), known(units), known(price.astype(np.float64)), strict=True)
+    return [{"week": week, "units": sold, "price": paid} for week, sold, paid in rows]
+
+
+def known(values: np.ndarray) -> list[float | None]:
+    return [value if isfinite(value) else None for value in values.tolist()]
+
+
+@lru_cache(8)
+def week_texts(timeline: Timeline) -> list[str]:
+    return [str(timeline.date(index)) for index in range(timeline.weeks)]

@@ -12,9 +12,9 @@ from plcp.data.contract import Dataset
 from plcp.data.features import Arrays, inputs
 from plcp.data.prepared import Prepared, announced, prepare
 from plcp.data.shards import Shard
-from plcp.forecast.forecaster import Forecast, Forecaster, ForecasterConfig, event_table
+from plcp.forecast.forecaster import Forecast, Forecaster, ForecasterConfig
 from plcp.forecast.replicas import cores
-from plcp.model.heads import BINS, LEVEL_FLOOR
+from plcp.model.heads import LEVEL_FLOOR
 from plcp.model.history import LEVEL_WEEKS
 from plcp.tables import CURVE, EVENT_TABLE, QUANTILES, STAGE_TABLE, STAGES
 from tests.conftest import little_shop, photo
@@ -178,24 +178,6 @@ def test_a_broken_photo_is_named_online_and_left_out_in_a_catalog(forecaster: Fo
     none = Shard(shard.frame.with_columns(photos=pl.lit(None, shard.frame.schema["photos"])), shard.timeline, shard.shop)
     one, other = (forecaster.forecast_shard(s, prepared.origin)[0] for s in (damaged, none))
     assert one.curve.equals(other.curve)
-
-
-def test_event_dates_are_the_weeks_the_probability_is_reached_and_null_beyond_a_year() -> None:
-    origin = dt.date(2024, 1, 1)
-    hazard = np.full((1, 3, BINS), -30.0)
-    hazard[0, 0, 0] = 30.0  # the peak is past
-    hazard[0, 1, 2] = 30.0  # decline in weeks 3–4
-    row = event_table(["a"], origin, [origin], hazard)
-    dates = {e: d for e, *d in row.select("event", "date_p10", "date_p50", "date_p90").rows()}
-    week = [origin + dt.timedelta(weeks=w) for w in range(6)]
-    assert dates["peak"] == [week[0]] * 3
-    assert dates["decline"] == [week[3], week[3], week[4]]
-    assert dates["end"] == [None] * 3
-    assert row["p_4w"].to_list() == pytest.approx([1, 1, 0], abs=1e-6)
-    later = event_table(["a"], origin, [week[2]], hazard)
-    assert later.filter(pl.col("event") == "decline")["p_4w"].item() == pytest.approx(0, abs=1e-6)
-    assert later.filter(pl.col("event") == "decline")["p_8w"].item() == pytest.approx(1, abs=1e-6)
-    assert later.filter(pl.col("event") == "decline")["date_p90"].item() == origin + dt.timedelta(weeks=6)
 
 
 def test_bf16_agrees_with_fp32(model: Path, trained_like: Forecaster, prepared: Prepared) -> None:

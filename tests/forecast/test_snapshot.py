@@ -33,10 +33,11 @@ def test_what_is_unknown_is_nowhere(made: Snapshot) -> None:
 
 
 def test_skus_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "name_hash", lambda column: pl.col(column).str.len_chars().cast(pl.UInt64))
+    monkeypatch.setattr(snapshot, "hashes", lambda skus: np.array([len(sku) for sku in skus], np.uint64))
     made = build(tmp_path / "made", source_of("a"), 2, part)
     everything = [f"SKU {p}-{r} é" for p in range(2) for r in range(50)]
     assert made.take(made.find(everything), ["sku_id"])["sku_id"].to_list() == everything
+    assert [made.find([sku]).tolist() for sku in everything] == made.find(everything)[:, None].tolist()
     assert made.find(["SKU 7-0 é"]).tolist() == [-1]
 
 

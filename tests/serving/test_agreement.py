@@ -9,6 +9,7 @@ import pytest
 
 from plcp import tables
 from plcp.forecast.forecaster import Forecaster
+from plcp.serving.batching import BatchConfig
 from plcp.serving.live import Live
 from plcp.serving.observations import SqliteObservations
 from plcp.serving.service import Service
@@ -33,7 +34,7 @@ def test_online_answers_are_the_numbers_of_the_weekly_tables(tmp_path: Path) -> 
     skus = sorted([*batch[tables.STAGE_TABLE]["sku_id"], *batch[tables.SKIPPED]["sku_id"]])
     assert len(skus) == SKUS
     live = Live(SqliteObservations(tmp_path / "observed.sqlite"), tmp_path / "observed")
-    service = Service(Forecaster.load(model), Stock(prepared.root), None, None, live, batch_rows=128, threads=2)
+    service = Service(Forecaster.load(model), Stock(prepared.root), None, None, live, BatchConfig(), threads=2, cached_mib=1)
     answers: list[dict[str, Any]] = []
     with client_of(service) as client:
         for first in range(0, SKUS, ASKED):

@@ -1,7 +1,10 @@
+import asyncio
 import base64
 import datetime as dt
 import io
+import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +13,22 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
+from starlette.requests import Request
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from plcp import tables
 from plcp.data.contract import Dataset
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
-from plcp.data.shards import Shard
-from plcp.forecast.runs import publish
-from plcp.serving.problems import MEDIA_TYPE
-from plcp.serving.scorer import Answer
+from plcp.forecast.runs import Run, publish
+from plcp.forecast.values import Values
+from plcp.serving import arrow
+from plcp.serving.api import body_of
+from plcp.serving.cases import Case
+from plcp.serving.problems import MEDIA_TYPE, ProblemError
+from plcp.serving.reading import Shown
+from plcp.serving.schemas import SkuAnswer
+from plcp.serving.store import known
 from tests.conftest import little_shop, photo
 from tests.forecast.shop import score_here, tiny_artifact
 from tests.serving.conftest import Shop, client_of, service
@@ -57,6 +67,49 @@ def test_the_answer_has_the_numbers_of_the_weekly_table(client: TestClient, shop
     assert answer["model"] == service(shop).forecaster.digest
 
 
+def test_a_forecast_that_is_no_number_is_refused_by_its_sku_in_every_form(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = service(shop)
+    values = made.packer.values
+
+    def broken(cases: Sequence[Case]) -> Values:
+        found = values(cases)
+        found.mean[[case.sku_id == "P003" for case in cases], 5] = np.inf
+        return found
+
+    monkeypatch.setattr(made.packer, "values", broken)
+    with client_of(made) as client:
+        answers: list[Any] = [client.post("/v1/score", json={"sku_ids": ["P001", "P003"]}), arrow_of(client, "P001", "P003")]
+        assert arrow_of(client, "P001").status_code == 200
+    for answer in answers:
+        assert (answer.status_code, answer.headers["content-type"], answer.json()["sku_ids"]) == (500, MEDIA_TYPE, ["P003"])
+        assert "is not a number: P003" in answer.json()["detail"]
+
+
+def arrow_of(client: TestClient, *skus: str) -> Any:
+    stream = io.BytesIO()
+    pl.DataFrame({"sku_id": skus}).write_ipc_stream(stream, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
+    return client.post("/v1/score", content=stream.getvalue(), headers={"Content-Type": arrow.MEDIA_TYPE})
+
+
+def test_a_stream_is_refused_as_soon_as_it_is_too_large() -> None:
+    come: list[int] = []
+
+    async def receive() -> Message:
+        come.append(1 << 20)
+        return {"type": "http.request", "body": bytes(1 << 20), "more_body": True}
+
+    for headers, most in (([], 4), ([(b"content-length", b"4194304")], 1)):
+        come.clear()
+        with pytest.raises(ProblemError, match="more than 3,145,728 bytes") as refused:
+            asyncio.run(body_of(Request({"type": "http", "headers": headers}, receive), 3 << 20))
+        assert (refused.value.details.status, len(come)) == (413, most)
+
+
+def test_a_table_is_asked_for_by_arrow_alone(client: TestClient) -> None:
+    answer = client.post("/v1/score", json={"sku_ids": ["P001"]}, params={"table": "curve"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "table")
+
+
 def test_an_unknown_sku_is_named(client: TestClient) -> None:
     problem = refused(client, sku_ids=["P001", "NOPE", "P002", "ZZZ"])
     assert (problem["status"], problem["sku_ids"]) == (404, ["NOPE", "ZZZ"])
@@ -70,22 +123,25 @@ def whole_product(sku_id: str) -> dict[str, Any]:
     sales = shop["sales"].filter((pl.col("sku_id") == sku_id) & pl.col("cancelled_at").is_null())
     return {
         **{name: row[name] for name in ("title", "category", "brand", "list_price")},
+        "attributes": json.loads(row["attributes"]) if row["attributes"] else None,
         "image": base64.b64encode(row["image"]).decode() if row["image"] else None,
         "launch_date": row["launch_date"].isoformat() if row["launch_date"] else None,
-        "history": [
-            {**sale, "date": sale["date"].isoformat()} for sale in sales.select("date", "units", "price", "promo", "in_stock").to_dicts()
-        ],
+        "history": [{**sale, "date": sale["date"].isoformat()} for sale in sales.drop("sku_id", "cancelled_at").to_dicts()],
     }
 
 
-def test_a_whole_product_gets_what_the_weekly_run_gives_the_same_product_in_the_catalog(client: TestClient) -> None:
+def test_a_whole_product_gets_what_the_weekly_run_gives_the_same_product_in_the_catalog(tmp_path: Path) -> None:
     shop = little_shop(24)
     other = set(shop["reviews"]["sku_id"]) | set(shop["plans"]["sku_id"])
     renamed = shop["products"]["sku_id"].filter(shop["products"]["sku_id"].is_duplicated())
     taken_back = shop["sales"].filter(pl.col("cancelled_at").is_not_null())["sku_id"]
     plain = next(s for s in shop["products"]["sku_id"] if s not in other | set(renamed) | set(taken_back))
-    by_key = score(client, sku_ids=[plain])["forecasts"][0]
-    inline = score(client, products=[whole_product(plain)])["forecasts"][0]
+    told = Dataset.of({name: frame for name, frame in shop.items() if name not in ("vectors", "baskets")})  # which no request can tell
+    prepared = prepare(told, tmp_path / "prepared", PrepareConfig(skus_per_shard=8))
+    model = tiny_artifact(tmp_path / "model", prepared, lively=True)
+    with client_of(service(Shop(prepared.root, model, tmp_path, Run(tmp_path)))) as client:
+        by_key = score(client, sku_ids=[plain])["forecasts"][0]
+        inline = score(client, products=[whole_product(plain)])["forecasts"][0]
     assert [week["age"] for week in inline["curve"]] == [week["age"] for week in by_key["curve"]]
     values = [[[week[q] for q in ("mean", *tables.QUANTILES)] for week in forecast["curve"]] for forecast in (inline, by_key)]
     np.testing.assert_allclose(values[0], values[1], rtol=1e-4, atol=1e-6)
@@ -172,6 +228,22 @@ def test_a_product_of_the_last_run_is_shown_with_its_sales_and_the_forecast_of_t
     assert closed["units"] is None, "the shop was shut"
 
 
+def test_what_is_told_of_a_product_is_json_of_its_schema(client: TestClient, shop: Shop) -> None:
+    with client_of(service(shop)) as without_a_run:
+        for asked in (client, without_a_run):
+            for sku in range(24):
+                body = asked.get(f"/v1/sku/P{sku:03d}").content
+                assert SkuAnswer.model_validate_json(body).sku_id == f"P{sku:03d}"
+                json.loads(body, parse_constant=pytest.fail)
+
+
+def test_numbers_that_are_none_are_null() -> None:
+    shown = Shown({"units": np.nan, "decisions": [{"expected_effect": -np.inf, "rank": 1}]}, b"[]", True, None, None)
+    answer = json.loads(shown.body(None, None), parse_constant=pytest.fail)
+    assert (answer["units"], answer["decisions"]) == (None, [{"expected_effect": None, "rank": 1}])
+    assert known(np.array([np.inf, 2.5, np.nan])) == [None, 2.5, None]
+
+
 def test_without_a_run_the_forecast_is_made_for_the_request(shop: Shop) -> None:
     with client_of(service(shop)) as client:
         answer = client.get("/v1/sku/P007").json()
@@ -221,13 +293,13 @@ def test_the_model_tells_what_it_is(client: TestClient, shop: Shop) -> None:
 def test_probes_in_a_row_cost_one_pass_through_the_model(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     made = service(shop)
     passes: list[int] = []
-    batch = made.batch
+    values = made.packer.values
 
-    async def counted(shards: list[Shard]) -> list[Answer]:
-        passes.append(len(shards))
-        return await batch(shards)
+    def counted(cases: Sequence[Case]) -> Values:
+        passes.append(len(cases))
+        return values(cases)
 
-    monkeypatch.setattr(made, "batch", counted)
+    monkeypatch.setattr(made.packer, "values", counted)
     monkeypatch.setattr(made, "_checked", -1e9)
     with client_of(made) as client:
         assert [client.get("/readyz").status_code for _ in range(5)] == [200] * 5
@@ -305,3 +377,7 @@ def test_the_description_of_the_api_has_the_tables_columns(client: TestClient) -
         assert {field: schema["description"] for field, schema in schemas[name]["properties"].items()} == expected
     assert schemas["Stage"]["properties"]["stage"]["enum"] == list(tables.STAGES)
     assert schemas["Sale"]["properties"]["units"]["minimum"] == 0
+    asked = client.get("/v1/openapi.json").json()["paths"]["/v1/score"]["post"]
+    for content in (asked["requestBody"]["content"], asked["responses"]["200"]["content"]):
+        assert set(content) == {"application/json", "application/vnd.apache.arrow.stream"}
+    assert {"413", "415", "422", "503"} <= set(asked["responses"])

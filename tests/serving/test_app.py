@@ -51,8 +51,8 @@ def application(shop: Shop, **options: object) -> Application:
 def url(shop: Shop, cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     token_file = tmp_path_factory.mktemp("token") / "token"
     token_file.write_text(TOKEN)
-    quick = {"threads": 2, "idle_s": 1}
-    with serving(application(shop, port=free_port(), token_file=token_file, max_queued=4, batch_rows=8, threads=1, catalog=quick)) as url:
+    quick, batch = {"threads": 2, "idle_s": 1}, {"rows": 8}
+    with serving(application(shop, port=free_port(), token_file=token_file, max_queued=4, batch=batch, threads=1, catalog=quick)) as url:
         yield url
 
 

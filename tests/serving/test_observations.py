@@ -77,6 +77,7 @@ def test_an_event_counts_once_however_often_and_by_whomever_it_is_told(opened: O
     assert second.add(pl.concat([events("2", units=9), events("3", sku="B")])) == 1
     assert first.add(events("1", sku="B")) == 0, "an event's name is one for all SKUs"
     assert second.of(["A"], DAY)["units"].to_list() == [1.0, 1.0]
+    assert first.observed(["B", "C", "A", "A"]) == {"A", "B"}
 
 
 def test_what_one_tells_the_other_reads_with_every_field(opened: Open) -> None:

@@ -1,9 +1,13 @@
 """Routes beside /score and /observe: a path beside its plan, vectors, substitutes, alerts."""
 
+import re
+from pathlib import Path
+
 import pytest
 from starlette.testclient import TestClient
 
 from plcp import tables
+from plcp.client import Client
 from plcp.forecast.shelves import forecasts
 from tests.serving.conftest import Shop
 
@@ -57,3 +61,12 @@ def test_substitutes_are_of_the_same_group_and_not_the_product_itself(client: Te
 def test_where_nothing_was_decided_there_is_no_alert(client: TestClient) -> None:
     assert client.get("/v1/alerts").json() == {"run": None, "total": 0, "alerts": []}
     assert client.get("/v1/alerts", params={"kind": "reorder"}).status_code == 422
+
+
+def test_every_route_stands_in_the_documentation_and_every_method_named_there_exists(client: TestClient) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    described = client.get("/v1/openapi.json").json()["paths"]
+    assert [f"{way.upper()} {path}" for path, ways in described.items() for way in ways if f"`{way.upper()} {path}`" not in page] == []
+    named = [name for cell in re.findall(r"^\| `(?:GET|POST) .*\| ([^|]+) \|$", page, re.MULTILINE) for name in re.findall(r"\w+", cell)]
+    assert len(named) > len(described) - 2
+    assert [name for name in named if not hasattr(Client, name)] == []

@@ -1,0 +1,1 @@
+"""The online service against its peers and against the bare forward pass."""

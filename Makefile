@@ -32,7 +32,7 @@ DEBIAN := redis-server
 test-system: env
 	@command -v redis-server >/dev/null || { apt-get update && apt-get install --yes $(DEBIAN); } >/dev/null 2>&1 || \
 	  echo "could not install $(DEBIAN) from Debian; tests that need it are left out" >&2
-	$(BIN)/python -m pytest -m system
+	$(BIN)/python -m pytest -m "system and not soak"
 
 soak: env
 	$(BIN)/python -m pytest -m soak

@@ -84,6 +84,7 @@ def test_the_catalog_deployment_of_the_same_application_scores_a_catalog(url: st
     assert httpx.get(f"{url}/readyz").status_code == 200
 
 
+@pytest.mark.soak  # Serve looks back half a minute before it scales
 def test_replicas_of_the_catalog_come_for_a_run_and_go_while_online_stays(url: str, shop: Shop, tmp_path: Path) -> None:
     """The first run of this module has shown 0 → n; `idle_s` lets them go."""
     until_there_are(0, "Catalog")

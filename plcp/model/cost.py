@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,12 +18,11 @@ from transformers.initialization import no_init_weights
 
 from plcp.model.losses import LossConfig, loss
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
-from plcp.model.towers import TINY, ImageTower, ImageTowerConfig, TextTower, TextTowerConfig, Tower
+from plcp.model.towers import TINY, ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
 from plcp.tables import EVENTS
 
 TOWERS = ("text", "image")
 JOINT = "joint"  # all of a model that is no tower
-T = TypeVar("T", bound=Tower)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What training minimises: one loss per head, each masked by what is known of its target."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from pydantic import Field
@@ -27,10 +27,16 @@ class LossConfig(Config):
 
 
 Term = tuple[Tensor, Tensor]  # a weighted sum, (), and the sum of its weights, (); still part of the graph where nothing is known
+Pooled = Callable[[Tensor], Tensor]
+
+
+def unshared(weights: Tensor) -> Tensor:
+    """For `pooled`, where a worker's batch is its own."""
+    return weights
 
 
 def loss(
-    outputs: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, pooled: Callable[[Tensor], Tensor] = lambda weights: weights
+    outputs: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, pooled: Pooled = unshared
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Outputs of the model and a batch of the loader (as tensors) → the total, and each part without gradient.
 
@@ -48,10 +54,15 @@ def loss(
         "stage": stage_loss(outputs["stage"], batch["stage"], weight),
         "new_peak": new_peak_loss(outputs["new_peak"], batch["new_peak"], weight),
     }
-    sums, weights = (torch.stack(each) for each in zip(*terms.values(), strict=True))
-    parts = sums / pooled(weights.detach()).clamp(min=1e-6)
+    parts = means(terms.values(), pooled)
     total = torch.stack([getattr(config, name) * part for name, part in zip(terms, parts, strict=True)]).sum()
     return total, dict(zip(terms, parts.detach(), strict=True))
+
+
+def means(terms: Iterable[Term], pooled: Pooled) -> Tensor:
+    """Each term's mean, (terms,), 0 where nothing is known."""
+    sums, weights = (torch.stack(each) for each in zip(*terms, strict=True))
+    return sums / pooled(weights.detach()).clamp(min=1e-6)
 
 
 def quantile_loss(quantiles: Tensor, level: Tensor, units: Tensor, censored: Tensor, weight: Tensor, config: LossConfig) -> Term:

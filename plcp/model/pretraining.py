@@ -1,7 +1,6 @@
 """Learning without labels: rebuild hidden weeks of a product's history, and tell which history belongs to which title and photo."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from pydantic import Field
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 from plcp.base import Config
 from plcp.data.features import NUMERIC
 from plcp.model.history import PRICE, UNITS, Scale, channels, last_price, recent_state, scale
+from plcp.model.losses import Pooled, means
 from plcp.model.model import Encoder, InputWidths, ModelConfig
 from plcp.model.towers import ImageTower, TextTower
 
@@ -102,7 +102,7 @@ def targets(history: Tensor, seen: Tensor, size: Scale) -> tuple[Tensor, Tensor]
     return values, observed
 
 
-def rebuilding_losses(outputs: dict[str, Tensor], weight: Tensor, pooled: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def rebuilding_losses(outputs: dict[str, Tensor], weight: Tensor, pooled: Pooled) -> tuple[Tensor, Tensor]:
     """Huber losses of the units and of the other channels, over hidden weeks that were observed; weight (batch,) of the cases.
 
     `pooled`: as of plcp.model.losses.loss.
@@ -112,8 +112,8 @@ def rebuilding_losses(outputs: dict[str, Tensor], weight: Tensor, pooled: Callab
     error = F.huber_loss(outputs["rebuilt"], outputs["target"], reduction="none")
     share = outputs["asked"] * weight[:, None, None]
     others = [channel for channel in range(error.shape[2]) if channel != UNITS]
-    sums, weights = (torch.stack([values[..., at].sum() for at in ([UNITS], others)]) for values in (error * share, share))
-    units, rest = sums / pooled(weights).clamp(min=1e-6)
+    terms = [((error * share)[..., at].sum(), share[..., at].sum()) for at in ([UNITS], others)]
+    units, rest = means(terms, pooled)
     return units, rest
 
 

@@ -14,8 +14,9 @@ from plcp.data.lifecycle import Levels
 from plcp.data.loader import CaseLoader, Cases, list_cases, sample
 from plcp.data.shards import Shard
 from plcp.forecast.embeddings import content_key, text_key
+from plcp.model.losses import unshared
 from plcp.model.pretraining import PretrainingModel, PretrainLossConfig, contrast, rebuilding_losses
-from plcp.training.task import CaseTask, mean_over_workers, unshared
+from plcp.training.task import CaseTask, mean_over_workers
 
 HELD_OUT = 20  # every so manieth product validates: it is never learned from, so its life cannot be known by heart
 ORIGINS = 4  # of each of them

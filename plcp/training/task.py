@@ -18,7 +18,7 @@ from plcp.data.prepared import Prepared
 from plcp.data.spec import Spec
 from plcp.forecast.embeddings import TowerEncoder
 from plcp.forecast.forecaster import photo_owners, without_broken_photos
-from plcp.model.losses import LossConfig, loss
+from plcp.model.losses import LossConfig, loss, unshared
 from plcp.model.model import HEADS, Encoder, InputWidths, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
 from plcp.model.towers import TINY, Towers
@@ -159,10 +159,6 @@ class ForecastTask(CaseTask[LifeCycleModel, LossConfig]):
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any], shared: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """As Task says."""
         return loss(outputs, batch, self.loss_config, mean_over_workers if shared else unshared)
-
-
-def unshared(values: Tensor) -> Tensor:
-    return values
 
 
 def mean_over_workers(values: Tensor) -> Tensor:

@@ -6,9 +6,12 @@
 Same model, batch size, precision (fp32), loss and optimizer (AdamW, gradients clipped); ZeRO-1 for `plcp train` and the Trainer. The peers'
 batches lie ready in memory, the loop reads its own. Presets: tiny (104 weeks, texts to 32 tokens, 32² pixels) with 512 cases a step, as
 `plcp train` takes them if nothing is said, and base (64 tokens, 64² pixels) with 64. Start-up does not count, nor do the first steps.
+On one thread the model computes on one processor, and reading goes on beside it on another, as on the host of a GPU; on all threads
+reading, and Ray's own processes, take their time from the model's processors, which a loop over ready batches does not have to share.
 Every figure is the best of `rounds`, which go through all contenders in turn, so that a machine that is slower for a while is so for all.
 """
 
+import itertools
 import os
 import tempfile
 from collections import defaultdict
@@ -28,7 +31,8 @@ from plcp.training.runs import TrainConfig
 
 SKUS, IMAGE_SIZE = 1000, 64
 PRESETS = {"tiny": (512, 26), "base": (64, 16)}  # cases a step, steps
-SCALED, ROUNDS = "base", 2
+THREADS = (1, len(os.sched_getaffinity(0)))
+SCALED, TWO, ROUNDS = "base", "base, two workers of one thread", 2
 OF_BARE, OF_TRAINER, EFFICIENCY, MOST_WAITING = 0.95, 1.0, 0.85, 0.02
 
 
@@ -68,33 +72,35 @@ class Speeds:
         return Figure(name, round(best, 1), "cases/s", round(other, 1), round(share, 3), f"≥ {target} × as many", share >= target)
 
 
-def side_by_side(speeds: Speeds, prepared: Path, preset: str) -> None:
-    """One worker on all processors, beside its peers."""
-    threads = len(os.sched_getaffinity(0))
-    config = config_of(preset, *PRESETS[preset], workers=1, threads=threads)
-    speeds.add(f"{preset}, bare torch loop", apart(contestants.bare, prepared, config, threads).value)
-    speeds.ours(f"{preset}, plcp train", prepared, config)
-    speeds.add(f"{preset}, transformers Trainer", apart(contestants.trainer, prepared, config, threads).value)
+def side_by_side(speeds: Speeds, prepared: Path, preset: str, threads: int) -> None:
+    """One worker beside its peers."""
+    config, where = config_of(preset, *PRESETS[preset], workers=1, threads=threads), named(preset, threads)
+    speeds.add(f"{where}, bare torch loop", apart(contestants.bare, prepared, config, threads).value)
+    speeds.ours(f"{where}, plcp train", prepared, config)
+    speeds.add(f"{where}, transformers Trainer", apart(contestants.trainer, prepared, config, threads).value)
 
 
-def scaling(speeds: Speeds, prepared: Path, preset: str) -> None:
-    """Two workers of a thread each, and the same work for each, beside one."""
-    batch, steps = PRESETS[preset]
-    for workers in (1, 2):
-        speeds.ours(f"{preset}, {workers} × one thread", prepared, config_of(preset, workers * batch, steps, workers=workers, threads=1))
+def named(preset: str, threads: int) -> str:
+    return f"{preset}, {threads} {'thread' if threads == 1 else 'threads'}"
+
+
+def two_workers(speeds: Speeds, prepared: Path) -> None:
+    """Of a thread each, with the same work for each as for one."""
+    batch, steps = PRESETS[SCALED]
+    speeds.ours(TWO, prepared, config_of(SCALED, 2 * batch, steps, workers=2, threads=1))
 
 
 def figures(speeds: Speeds) -> list[Figure]:
     found = []
-    for preset in PRESETS:
-        name, waited = f"{preset}, plcp train", speeds.waiting[f"{preset}, plcp train"]
+    for where in (named(preset, threads) for preset in PRESETS for threads in THREADS):
+        name, waited = f"{where}, plcp train", speeds.waiting[f"{where}, plcp train"]
         found += [
-            speeds.ratio(f"{name}, beside a bare torch loop", name, f"{preset}, bare torch loop", OF_BARE),
-            speeds.ratio(f"{name}, beside the transformers Trainer", name, f"{preset}, transformers Trainer", OF_TRAINER),
+            speeds.ratio(f"{name}, beside a bare torch loop", name, f"{where}, bare torch loop", OF_BARE),
+            speeds.ratio(f"{name}, beside the transformers Trainer", name, f"{where}, transformers Trainer", OF_TRAINER),
             Figure(f"{name}: waiting for data", round(waited, 5), "", target=f"< {MOST_WAITING}", met=waited < MOST_WAITING),
         ]
-    two, one = (f"{SCALED}, {workers} × one thread" for workers in (2, 1))
-    return [*found, speeds.ratio(f"plcp train, {SCALED}, two workers of one thread, beside twice one", two, one, EFFICIENCY, times=2)]
+    one = f"{named(SCALED, 1)}, plcp train"
+    return [*found, speeds.ratio(f"plcp train, {TWO}, beside twice one", TWO, one, EFFICIENCY, times=2)]
 
 
 def main() -> None:
@@ -107,9 +113,9 @@ def main() -> None:
         simulated(Path(folder) / "shop", options.skus)
         plcp_prepare(Path(folder) / "shop", prepared)
         for _ in range(options.rounds):
-            for preset in PRESETS:
-                side_by_side(speeds, prepared, preset)
-            scaling(speeds, prepared, SCALED)
+            for preset, threads in itertools.product(PRESETS, THREADS):
+                side_by_side(speeds, prepared, preset, threads)
+            two_workers(speeds, prepared)
     last = Figure("load of the machine before it", round(load, 2), "processes")
     write_results("training_speed", [*figures(speeds), last], whole=(options.skus, options.rounds) == (SKUS, ROUNDS))
 

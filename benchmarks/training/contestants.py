@@ -58,6 +58,7 @@ def steps(task: ForecastTask, optimizer: torch.optim.Optimizer, batches: Iterato
 
 def trainer(prepared: Path, config: TrainConfig, threads: int) -> float:
     """Cases a second of the transformers Trainer with DeepSpeed, on batches that lie in memory."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # or accelerate takes all processors
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder, alone(Path(folder)):
         load_deepspeed()  # without what it would otherwise compile

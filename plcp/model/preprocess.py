@@ -145,8 +145,12 @@ def to_pixels(data: bytes, name: str, size: int) -> np.ndarray:
 
 def normalised(photos: np.ndarray, mean: list[float], std: list[float]) -> Tensor:
     """(m, size, size, 3) uint8 → (m, 3, size, size) float32."""
-    values = (photos.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
+    values = np.empty((len(photos), 3, *photos.shape[1:3]), np.float32)
+    values[...] = photos.transpose(0, 3, 1, 2)
+    values /= 255
+    values -= np.array(mean, np.float32)[:, None, None]
+    values /= np.array(std, np.float32)[:, None, None]
+    return torch.from_numpy(values)
 
 
 def open_image(data: bytes, name: str, size: int | None = None) -> Image.Image:

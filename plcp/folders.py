@@ -49,6 +49,15 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def sync(path: Path) -> None:
+    """Have a file's content, or a folder's names, on disk, so that no power cut takes them any more."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sha256(path: Path) -> str:
     """Of a file's content, in hex."""
     with path.open("rb") as file:

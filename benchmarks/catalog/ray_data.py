@@ -11,6 +11,7 @@ forecast tables, whose rows are single weeks. Neither checks what it reads, writ
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,7 +28,7 @@ from plcp.forecast.embeddings import TowerCache, text_key, tower_digest
 from plcp.forecast.forecaster import CASE_INPUTS, first_weeks
 from plcp.model.heads import event_probability
 
-READY = "ready"  # the file in which an actor says that its start-up is over
+WARM = 256  # rows that an actor works through before it says that its start-up is over
 
 
 class Straightforward:
@@ -39,7 +40,7 @@ class Straightforward:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.artifact = artifact.load(model, "cpu", dtype)
         self.vectors = self._vectors(cache)
-        assert self.prepared.shop  # part of the start-up
+        self(self.prepared.read(0).frame[:WARM].to_arrow())
 
     def _vectors(self, cache: Path | None) -> TowerCache | None:
         tower = self.artifact.model.text
@@ -116,7 +117,11 @@ def seconds(
     clock = FirstBatch.remote()  # type: ignore[attr-defined]
 
     class Timed(kind):  # type: ignore[misc, valid-type]
-        began = False
+        began = True  # the first batch is part of the start-up
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.began = False
 
         def __call__(self, rows: pa.Table) -> pa.Table:
             if not self.began:

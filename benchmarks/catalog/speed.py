@@ -52,15 +52,14 @@ class Times:
 
 def measure_bare(times: Times, preset: str, model: Path, catalog: Path) -> None:
     """In this process, on batches that lie ready."""
-    torch.set_num_threads(THREADS)
     loaded = artifact.load(model, "cpu", torch.bfloat16)
     found = bare.cases(Prepared.open(catalog), loaded, times.skus)
     share = times.skus / len(found["age"])  # products that cannot be forecast cost no forward pass; as if all could
     for cached in (False, True):
         ready = bare.batches(loaded, found, cached)
-        times.add(f"{preset} bare forward{', cached tower' if cached else ''}", share * bare.forward(loaded, ready))
+        times.add(f"{preset} bare forward{', cached tower' if cached else ''}", share * bare.forward(loaded, ready, THREADS))
         if preset == "base" and not cached:
-            times.add("tower alone, batches in memory", share * bare.tower(loaded, ready))
+            times.add("tower alone, batches in memory", share * bare.tower(loaded, ready, THREADS))
     if preset == "base":
         times.add("sentence-transformers encode", share * encode_seconds(minilm(), found["texts"], TOKENS))
 

@@ -1,9 +1,8 @@
 """Cases for training, cut from shards as they are read, in an order that is a function of (seed, epoch) alone."""
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +23,7 @@ PIECE = 2048  # cases cut at once: numpy works in bulk, and what it makes stays 
 class LoaderConfig(Config):
     """Which cases are learned from, and how they are batched."""
 
-    batch_size: int = Field(512, ge=1, description="cases per step, over all workers")
+    batch_size: int = Field(512, ge=1, description="cases per batch, over all workers; a step takes engine.accumulation batches")
     cases_per_sku: int = Field(0, ge=0, description="origins drawn per SKU and epoch; 0 takes all")
     active_within: int = Field(26, ge=1, description="a case sold something in this many weeks before its origin")
     min_observed: int = Field(1, ge=1, description="weeks of the horizon that must be observed")
@@ -136,15 +135,12 @@ class CaseLoader:
 
     def rest_of_epoch(self) -> Iterator[Arrays]:
         """The batches of this epoch that are still to come; then the cursor stands at the next epoch."""
+        chunks = self._chunks(self.step)
         with ThreadPoolExecutor(1) as pool:
-            ahead: Future[list[Arrays]] | None = None
-            for make in self._chunks(self.step):
-                following = pool.submit(make)
-                if ahead is not None:
-                    yield from self._advance(ahead.result())
-                ahead = following
-            if ahead is not None:
-                yield from self._advance(ahead.result())
+            ahead = pool.submit(next, chunks, None)
+            while (batches := ahead.result()) is not None:
+                ahead = pool.submit(next, chunks, None)
+                yield from self._advance(batches)
         self.epoch, self.step = self.epoch + 1, 0
 
     def _advance(self, batches: list[Arrays]) -> Iterator[Arrays]:
@@ -171,13 +167,13 @@ class CaseLoader:
         return np.concatenate([self.prepared.read(i, ["units"]).units for i in self._windows()[window]])
 
     def _list(self, window: int, units: np.ndarray) -> Cases:
-        """The window's cases in the epoch's order."""
+        """The window's cases in the epoch's order: at random in validation too, whose first ones stand for all."""
         rng = np.random.default_rng([self.seed, self.epoch, window])
         cases = list_cases(units, self.config, self.split, rng)
-        return cases if self.split == "validation" else cases.take(rng.permutation(len(cases)))
+        return cases.take(rng.permutation(len(cases)))
 
-    def _chunks(self, skip: int) -> Iterator[Callable[[], list[Arrays]]]:
-        """Pieces of work that each cut some batches, from batch `skip` of the epoch on."""
+    def _chunks(self, skip: int) -> Iterator[list[Arrays]]:
+        """Some batches at a time, from batch `skip` of the epoch on."""
         for window, members in enumerate(self._windows()):
             shards = [self.prepared.read(int(i)) for i in members]
             shard = Shard(pl.concat([s.frame for s in shards]), self.prepared.timeline, self.prepared.shop)
@@ -187,7 +183,7 @@ class CaseLoader:
             levels = Levels(shard.units[:, :until])
             at_once = max(1, PIECE // self.config.batch_size)
             for first in range(min(skip, len(parts)), len(parts), at_once):
-                yield partial(self._cut, shard, levels, cases, parts[first : first + at_once])
+                yield self._cut(shard, levels, cases, parts[first : first + at_once])
             skip = max(skip - len(parts), 0)
 
     def _cut(self, shard: Shard, levels: Levels, cases: Cases, parts: list[np.ndarray]) -> list[Arrays]:

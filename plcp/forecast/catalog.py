@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -98,11 +99,17 @@ def told_if_full(scores: Path) -> Iterator[None]:
     except OSError as error:
         if not full(error):
             raise
-        raise PlcpError(f"{scores}: no space is left there. What is finished is kept: free some, and run the same command again") from error
+        raise PlcpError(
+            f"{error.filename or scores}: no space is left there. What is finished is kept: free some, and run the same command again"
+        ) from error
 
 
 def full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Polars' errors and numpy's carry no number, but the system's words or its number in theirs."""
+    said = str(error)
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    told = any(f"os error {code})" in said or os.strerror(code) in said for code in codes) or " requested and " in said
+    return isinstance(error, OSError) and (error.errno in codes or told)
 
 
 def left(parts: list[Part], finished: dict[str, PartRecord]) -> list[Part]:
@@ -122,7 +129,7 @@ def complete(source: Source, records: list[PartRecord]) -> Manifest:
 
 def make(run: Run, todo: list[Part], skus: int, config: CatalogConfig) -> dict[str, PartRecord]:
     """Have every part made; their records. Raises PlcpError if some could not be, after all others are."""
-    with replicas.catalog(config.replica, run.root.name) as (handle, count), progress_bar() as bar:
+    with replicas.catalog(config.replica, run.root) as (handle, count), progress_bar() as bar:
         task = bar.add_task("scoring", total=skus, completed=skus - sum(part.skus for part in todo))
         driver = Driver(run, handle, count * ONGOING, config, lambda part: bar.advance(task, part.skus))
         failures = asyncio.run(driver.drive(todo))
@@ -206,7 +213,12 @@ class Driver:
         return failure
 
     async def ask(self, part: Part) -> PartRecord:
-        return await asyncio.wait_for(_answer(self.handle.score.remote(part)), self.config.part_timeout_s)
+        response = self.handle.score.remote(part)
+        try:
+            return await asyncio.wait_for(_answer(response), self.config.part_timeout_s)
+        except TimeoutError:
+            response.cancel()
+            raise
 
 
 async def _answer(response: Any) -> Any:

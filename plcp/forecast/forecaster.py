@@ -1,7 +1,7 @@
 """SKUs in, forecast tables out: the one path that batch and online share."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -138,7 +138,7 @@ class Forecaster:
         except DataError:
             if broken_photos == "refused":
                 raise
-            cases = without_broken_photos(cases)
+            cases = without_broken_photos(cases, self.encoder.new_images(cases["images"]))
             image = self.encoder.image(cases["images"], photo_owners(cases, sku_id))
         vectors = {"text": self.encoder.text(cases["texts"]), "image": image}
         count, size = len(sku_id), self.config.batch_size
@@ -185,15 +185,15 @@ def photo_owners(cases: Arrays, sku_id: Sequence[str]) -> list[str]:
     return [f"image of SKU {owner.get(i, '?')}" for i in range(len(cases["images"]))]
 
 
-def without_broken_photos(cases: Arrays) -> Arrays:
-    """The cases with every photo that cannot be decoded taken as missing."""
-    good = []
-    for i, photo in enumerate(cases["images"]):
+def without_broken_photos(cases: Arrays, suspects: Iterable[int]) -> Arrays:
+    """The cases with every photo among the suspects that cannot be decoded taken as missing."""
+    broken = set()
+    for i in suspects:
         try:
-            open_image(photo, f"image {i}")
+            open_image(cases["images"][i], f"image {i}")
         except DataError:
-            continue
-        good.append(i)
+            broken.add(i)
+    good = [i for i in range(len(cases["images"])) if i not in broken]
     place = np.full(len(cases["images"]) + 1, -1)  # the last one answers for index -1
     place[good] = np.arange(len(good))
     return {**cases, "images": [cases["images"][i] for i in good], "image": place[cases["image"]]}

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from plcp import tables
-from plcp.base import DataError, ModelError
+from plcp.base import DataError
 from plcp.data.prepared import MANIFEST, Prepared
 from plcp.data.shards import Shard
 from plcp.folders import sha256
@@ -24,6 +24,7 @@ class Part:
     index: int  # of the shard in PREPARED
     shard: str
     digest: str  # of the shard's file
+    context: str  # digest of what is known of the shop as a whole
     input: str  # digest of all that it is made from but the model
     skus: int
     prepared: Path
@@ -42,11 +43,12 @@ class Part:
 
 
 def read(part: Part) -> Shard:
-    """The part's shard, or what was asked for of it. Raises DataError naming the file if it is not the one that was planned."""
-    path = part.prepared / "shards" / part.shard
-    if not path.exists() or sha256(path) != part.digest:
-        raise DataError(f"{path}: missing, or changed since it was prepared; run `plcp prepare` again")
-    shard = opened(part.prepared, (part.prepared / MANIFEST).stat().st_mtime_ns).read(part.index)
+    """The part's shard, or what was asked for of it. Raises DataError naming the file if it, or the shop, is not what was planned."""
+    path = part.prepared / MANIFEST
+    prepared = opened(part.prepared, path.stat().st_mtime_ns)
+    if prepared.context != part.context or part.digest not in {info.digest for info in prepared.shards[part.index : part.index + 1]}:
+        raise DataError(f"{path}: the data was prepared anew during the run; run the command again")
+    shard = prepared.read(part.index)
     return replace(shard, frame=shard.frame.filter(pl.col("sku_id").is_in(part.only))) if part.only else shard
 
 
@@ -67,7 +69,7 @@ def write(part: Part, shard: Shard, forecast: Forecast, skipped: pl.DataFrame) -
     }
     answered = pl.concat([forecast.stage["sku_id"], skipped["sku_id"]])
     if sorted(answered.to_list()) != sorted(shard.sku_id):
-        raise ModelError(f"{part.shard}: {len(shard)} SKUs went in, {answered.n_unique()} came out in {len(answered)} rows")
+        raise DataError(f"{part.shard}: {len(shard)} SKUs went in, {answered.n_unique()} came out in {len(answered)} rows")
     return store(part, frames, len(shard), len(skipped))
 
 

@@ -38,7 +38,21 @@ def plan(model: Path, prepared: Path, scores: Path, config: "CatalogConfig", onl
     run, cache = scores / "runs" / source.run_id, config.forecaster.cache
     forecaster = config.forecaster.model_copy(update={"cache": cache.resolve() if cache else vectors_beside(prepared)})
     parts = [
-        Part(i, s.file, s.digest, inputs(opened, s.digest), s.rows, prepared, run, model, digest, opened.origin, forecaster, source.threads)
+        Part(
+            index=i,
+            shard=s.file,
+            digest=s.digest,
+            context=opened.context,
+            input=inputs(opened, s.digest),
+            skus=s.rows,
+            prepared=prepared,
+            run=run,
+            model=model,
+            model_digest=digest,
+            origin=opened.origin,
+            forecaster=forecaster,
+            threads=source.threads,
+        )
         for i, s in enumerate(opened.shards)
     ]
     return source, those_with(asked, opened, parts) if asked else parts

@@ -1,12 +1,14 @@
 """The `Catalog` deployment, and the way to it: a running application's, or one for this run alone."""
 
 import asyncio
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -126,18 +128,20 @@ def cpus(config: ReplicaConfig, beside: float = 0) -> float:
     return min(config.threads, largest - beside) if largest > beside else config.threads
 
 
-def room(config: ReplicaConfig, beside: float = 0) -> int:
-    """Most replicas at once: as asked, or as many as the cluster's free resources hold, at least one."""
+def room(config: ReplicaConfig, beside: float = 0, running: int = 0) -> int:
+    """Most replicas at once: as asked, or those `running` and as many more as the cluster's free resources hold, at least one."""
     if config.replicas:
         return config.replicas
     free = ray.available_resources()
     rooms = [(free.get("CPU", 0) - beside) // cpus(config, beside), *([free.get("GPU", 0) // config.gpus] if config.gpus else [])]
-    return max(1, int(min(rooms)))
+    return max(1, running + max(0, int(min(rooms))))
 
 
 @contextmanager
-def catalog(config: ReplicaConfig, run_id: str) -> Iterator[tuple[DeploymentHandle, int]]:
+def catalog(config: ReplicaConfig, run: Path) -> Iterator[tuple[DeploymentHandle, int]]:
     """A handle to `Catalog`, and the most replicas it is to be kept busy with.
+
+    `run` is the folder of the run: two that make the same into two folders are apart.
 
     On the cluster at hand (RAY_ADDRESS, as under `ray job submit`, or `ray start` on this machine) it is that of the running
     application or, where none runs, one of this run alone that goes when the run ends. Without a cluster, a local Ray is started.
@@ -146,22 +150,15 @@ def catalog(config: ReplicaConfig, run_id: str) -> Iterator[tuple[DeploymentHand
         start_serve(proxy_location="Disabled")  # has no effect where Serve runs already
         running = serve.status().applications.get(APP)
         if running and running.status == ApplicationStatus.RUNNING and "Catalog" in running.deployments:
-            yield serve.get_deployment_handle("Catalog", APP), room(config)
+            held = running.deployments["Catalog"].replica_states
+            yield serve.get_deployment_handle("Catalog", APP), room(config, running=sum(held.values()))
             return
-        name, replicas = f"{APP}-catalog-{run_id}", room(config)
+        name, replicas = f"{APP}-catalog-{hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:12]}", room(config)
         serve.run(catalog_deployment(config).bind(), name=name, route_prefix=None)
         try:
             yield serve.get_deployment_handle("Catalog", name), replicas
         finally:
-            remove(name)
-
-
-def remove(application: str) -> None:
-    """Take an application off the cluster, and Serve with it if it ran without proxies for such runs alone."""
-    serve.delete(application)
-    status = serve.status()
-    if not status.applications and not status.proxies:
-        serve.shutdown()
+            serve.delete(name)  # Serve itself stays: another run may be about to use it
 
 
 def start_serve(**options: Any) -> None:

@@ -22,9 +22,10 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
+from plcp import __version__, folders
 from plcp.base import DataError
-from plcp.folders import sha256
-from plcp.tables import FORECAST
+from plcp.folders import sha256, sync
+from plcp.tables import FORECAST, SCHEMA
 
 PARTS, ASIDE, LOCK, MANIFEST, FAILURES = ".parts", ".aside", ".lock", "manifest.json", "failures.json"
 
@@ -65,6 +66,8 @@ class Source(BaseModel, frozen=True):
     model: str  # digest of the artifact
     origin: dt.date
     settings: dict[str, object]  # whatever else moves a bit of the output: precision, batch size, threads
+    version: str = __version__  # of plcp, whose code it is that forecasts
+    tables: str = SCHEMA  # version of their columns
 
     @property
     def run_id(self) -> str:
@@ -78,7 +81,7 @@ class Source(BaseModel, frozen=True):
     @property
     def comparable(self) -> tuple[object, ...]:
         """What two runs must share for the same inputs to give the same forecasts."""
-        return self.model, self.origin, self.settings
+        return self.model, self.origin, self.settings, self.version, self.tables
 
 
 class Manifest(BaseModel, frozen=True):
@@ -146,20 +149,32 @@ class Run:
         return folder
 
     def commit(self, record: PartRecord, aside: Path) -> None:
-        """Move a part's files from its attempt's folder into place; its record comes last and makes it finished."""
+        """Move a part's files from its attempt's folder into place; its record comes last and makes it finished.
+
+        An attempt that was given up may come after the run is complete: then its files are there already, and stay.
+        """
         (aside / "record.json").write_text(record.model_dump_json())
         moves = [(aside / table / f"{record.part}.parquet", self.file(table, record.part)) for table in record.files]
-        for source, target in [*moves, (aside / "record.json", self.root / PARTS / f"{record.part}.json")]:
+        moves.append((aside / "record.json", self.root / PARTS / f"{record.part}.json"))
+        for source, _ in moves:
+            sync(source)
+        if record in self.complete_parts():
+            return
+        for source, target in moves:
             target.parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
 
-    def finished(self) -> dict[str, PartRecord]:
-        """Records by part of everything finished whose files are still what they were."""
+    def complete_parts(self) -> list[PartRecord]:
+        """Of the manifest; none where there is no readable one."""
         try:
             manifest = self.manifest()
         except DataError:  # the parts are made again, and the manifest with them
             manifest = None
-        records = {r.part: r for r in manifest.parts} if manifest else {}
+        return manifest.parts if manifest else []
+
+    def finished(self) -> dict[str, PartRecord]:
+        """Records by part of everything finished whose files are still what they were."""
+        records = {record.part: record for record in self.complete_parts()}
         found = (self.record(path.stem) for path in sorted((self.root / PARTS).glob("*.json")))
         records |= {record.part: record for record in found if record}
         return {part: record for part, record in records.items() if self.intact(record)}
@@ -175,6 +190,8 @@ class Run:
 
     def complete(self, manifest: Manifest) -> None:
         """Write the manifest, then clear away what was only needed on the way, a killed run's included."""
+        for table in FORECAST:
+            sync(self.root / table)
         replace_text(self.root / MANIFEST, manifest.model_dump_json(indent=1))
         for name in (PARTS, ASIDE):
             shutil.rmtree(self.root / name, ignore_errors=True)
@@ -183,10 +200,11 @@ class Run:
 
 def publish(scores: Path, run_id: str) -> None:
     """Show readers this run from now on: one rename, so that they see the old run or the new one whole."""
-    history = published(scores)
-    if not history or history[-1] != run_id:
-        replace_text(scores / "HISTORY", "".join(f"{run}\n" for run in [*history, run_id]))
-        replace_text(scores / "LATEST", f"{run_id}\n")
+    with folders.alone(scores):
+        history = published(scores)
+        if not history or history[-1] != run_id:
+            replace_text(scores / "HISTORY", "".join(f"{run}\n" for run in [*history, run_id]))
+            replace_text(scores / "LATEST", f"{run_id}\n")
 
 
 def published(scores: Path) -> list[str]:
@@ -210,16 +228,19 @@ def latest(scores: Path) -> Path:
 
 def rollback(scores: Path) -> Path:
     """Show readers the run published before the current one again; returns its folder. Raises DataError where there is none."""
-    runs = [run for run in published(scores) if (scores / "runs" / run / MANIFEST).exists()]
-    if len(runs) < 2:
-        raise DataError(f"{scores}: no earlier run to go back to")
-    replace_text(scores / "LATEST", f"{runs[-2]}\n")
-    replace_text(scores / "HISTORY", "".join(f"{run}\n" for run in runs[:-1]))
+    latest(scores)  # or there is nothing to go back from
+    with folders.alone(scores):
+        runs = [run for run in published(scores) if (scores / "runs" / run / MANIFEST).exists()]
+        if len(runs) < 2:
+            raise DataError(f"{scores}: no earlier run to go back to")
+        replace_text(scores / "LATEST", f"{runs[-2]}\n")
+        replace_text(scores / "HISTORY", "".join(f"{run}\n" for run in runs[:-1]))
     return scores / "runs" / runs[-2]
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write aside, then rename; on disk before the name is, so that a power cut leaves the old file or the new one whole."""
+    """Write aside, then rename; on disk before the name is, so that a power cut leaves the old file or the new one whole. One writer at
+    a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.writing")
     with aside.open("w") as file:
@@ -227,6 +248,7 @@ def replace_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+    sync(path.parent)
 
 
 def first_error(error: ValidationError) -> str:

@@ -1,5 +1,6 @@
 """What the endpoint reads of prepared data and of a run, as snapshots: built by the scoring run, or where that did not by the endpoint."""
 
+import os
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars as pl
 from plcp.base import DataError
 from plcp.data.prepared import Prepared
 from plcp.data.view import shard_view
+from plcp.folders import alone
 from plcp.forecast import snapshot
 from plcp.forecast.runs import Run
 from plcp.forecast.snapshot import Snapshot
@@ -28,9 +30,11 @@ def products(prepared: Prepared) -> Snapshot:
     shelf = root.with_name(f".{root.name}.catalog")
     source = snapshot.source_of(prepared.digest)
     made = snapshot.build(shelf / prepared.digest[:16], source, len(prepared.shards), lambda i: product_rows(prepared, i))
-    others = (path for path in shelf.iterdir() if path != made.root)
-    for older in sorted(others, key=lambda path: path.stat().st_mtime_ns)[:-1]:  # the last one may still be read
-        shutil.rmtree(older, ignore_errors=True)
+    with alone(shelf):  # nobody builds or clears away here meanwhile
+        others = sorted((path for path in shelf.iterdir() if path != made.root), key=lambda path: path.stat().st_mtime_ns)
+        killed = [path for path in others if path.name.startswith(".")]
+        for gone in killed + [path for path in others if path not in killed][:-1]:  # the last one may still be read
+            shutil.rmtree(gone, ignore_errors=True)
     return made
 
 
@@ -86,6 +90,8 @@ def write_directions(made: Snapshot, parts: int) -> None:
             count += len(vectors)
     aside = made.root / f".{DIRECTIONS}.writing"
     out = np.lib.format.open_memmap(aside, "w+", np.float16, (len(made), width))
+    with aside.open("r+b") as file:  # writing to a page that the disk then has no room for would kill the process
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     first = 0
     for number in range(parts):
         column = made.part(number)["vector"]

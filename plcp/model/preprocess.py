@@ -6,6 +6,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,14 @@ class Preprocessor:
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None, max_tokens: int, image: dict[str, Any] | None) -> None:
         self.tokenizer, self.max_tokens, self.image = tokenizer, max_tokens, image
         self._texts, self._photos = Recent(0), Recent(0)
+        self._map: Callable[..., Iterable[np.ndarray]] = map
 
-    def remember(self) -> None:
-        """Keep the tokens and pixels of what was met last: in training a product comes again and again."""
+    def remember(self, threads: int = 1) -> None:
+        """Keep the tokens and pixels of what was met last: in training a product comes again and again. New photos are decoded by so many
+        threads."""
         self._texts, self._photos = Recent(TEXT_ROOM), Recent(PHOTO_ROOM)
+        if threads > 1:
+            self._map = ThreadPoolExecutor(threads).map
 
     @classmethod
     def build(cls, text: TextTowerConfig | None, image: ImageTowerConfig | None, titles: Iterable[str]) -> "Preprocessor":
@@ -112,7 +117,7 @@ class Preprocessor:
         if self.image is not None:
             names = owners if owners is not None else [f"image {i}" for i in range(len(images))]
             size = self.image["size"]
-            found = self._photos.of(images, lambda places: [to_pixels(images[i], names[i], size) for i in places])
+            found = self._photos.of(images, lambda places: [*self._map(lambda i: to_pixels(images[i], names[i], size), places)])
             black = torch.zeros(1, 3, size, size)
             batch["pixels"] = normalised(np.stack(found), self.image["mean"], self.image["std"]) if found else black
         return batch

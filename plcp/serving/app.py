@@ -15,7 +15,7 @@ from plcp.base import Config, ConfigError, PlcpError
 from plcp.data.prepared import Prepared
 from plcp.forecast import artifact
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
-from plcp.forecast.replicas import APP, ReplicaConfig, catalog_deployment, cluster, remove, start_serve
+from plcp.forecast.replicas import APP, ReplicaConfig, catalog_deployment, cluster, start_serve
 from plcp.serving.api import create_api
 from plcp.serving.auth import fingerprint, read_token, require_token_beyond_loopback
 from plcp.serving.batching import BatchConfig
@@ -128,7 +128,11 @@ def serving(config: Application) -> Iterator[str]:
     require_token_if_fast(config.fast, token)
     require_ipv4_if_fast(config.fast, config.host)
     with switched(config.fast), cluster(_metrics_export_port=config.metrics_port):
-        start_serve(proxy_location="HeadOnly", http_options={"host": config.host, "port": config.port})
+        at = {"host": config.host, "port": config.port}
+        start_serve(proxy_location="HeadOnly", http_options=at)
+        if listens() != (config.host, config.port) and not serve.status().applications:  # a scoring run has left it, without proxies
+            serve.shutdown()
+            start_serve(proxy_location="HeadOnly", http_options=at)
         host, port = listens()
         if (host, port) != (config.host, config.port):
             raise ConfigError(
@@ -139,7 +143,7 @@ def serving(config: Application) -> Iterator[str]:
         try:
             yield f"http://{config.host}:{config.port}"
         finally:
-            remove(APP)
+            serve.delete(APP)
 
 
 def deploy(application: serve.Application) -> None:

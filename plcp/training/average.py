@@ -17,6 +17,11 @@ class WeightAverage:
         self.decay = decay
         self.values = [*(w.detach().float().clone() for w in weights), torch.zeros(())]  # the last counts the updates
 
+    def restore(self, values: list[Tensor], weights: list[Tensor]) -> None:
+        """What another average of the same tensors held in `values`; each lies where its weight does."""
+        *averages, count = values
+        self.values = [*(a.to(w.device) for a, w in zip(averages, weights, strict=True)), count.cpu()]
+
     @torch.no_grad()
     def update(self, weights: list[Tensor]) -> None:
         count = self.values[-1].item()

@@ -90,7 +90,9 @@ class Saver:
         self._staging, self._patience = staging(place) / str(self._rank), patience
         self._idle = threading.Event()
         self._idle.set()
-        shutil.rmtree(self._staging, ignore_errors=True)  # what a killed worker left
+        if context.get_local_rank() == 0:  # nobody saves before all have taken a step together
+            for left in staging(place).iterdir():  # by killed workers, of whatever number of them
+                shutil.rmtree(left, ignore_errors=True)
 
     def save(self, engine: Engine, state: State, weights: bool) -> None:
         """Report a checkpoint to Ray Train, which merges the workers' folders; with the model's `weights` or without.
@@ -225,6 +227,28 @@ def _local(checkpoint: ray.train.Checkpoint) -> tuple[Path, State]:
     return folder, _state(folder)
 
 
+def last_state(place: str | Path) -> State:
+    """As `last`, the state alone: of a checkpoint in a bucket nothing else is fetched, and nothing checked."""
+    result = Store(str(place)).result()
+    return _state_of(_found(place, result and result.checkpoint))
+
+
+def best_state(place: str | Path) -> State:
+    """As `best`, the state alone."""
+    result = Store(str(place)).result()
+    state = _state_of(_found(place, result and result.get_best_checkpoint(SCORE, "min")))
+    return _found(place, state if state.weights else None)
+
+
+def _state_of(checkpoint: ray.train.Checkpoint) -> State:
+    path = f"{checkpoint.path}/{STATE}"
+    try:
+        with cast(pyarrow.fs.FileSystem, checkpoint.filesystem).open_input_stream(path) as file:
+            return State(**json.loads(file.read()))
+    except (OSError, ValueError, TypeError) as error:
+        raise _of_another(path, error) from error
+
+
 def learnt(place: str | Path) -> Path:
     """The file of a run's weights: those of its refit, where it has a finished one, else the best ones. Raises ModelError."""
     folder, _ = refitted(place) or best(place)
@@ -244,14 +268,19 @@ def _found(place: str | Path, found: T | None) -> T:
 
 
 def _metrics(state: dict[str, Any]) -> dict[str, Any]:
-    """What a state was reported with."""
-    return State(**state).reported
+    """What a state was reported with. Raises ModelError."""
+    try:
+        return State(**state).reported
+    except TypeError as error:
+        raise _of_another(STATE, error) from error
 
 
 def _state(folder: Path) -> State:
     try:
         return State(**json.loads((folder / STATE).read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"{folder / STATE}: damaged, or of another version ({error}); start the run anew: `plcp train PREPARED --out RUN --no-resume`"
-        ) from error
+        raise _of_another(folder / STATE, error) from error
+
+
+def _of_another(path: Path | str, error: Exception) -> ModelError:
+    return ModelError(f"{path}: damaged, or of another version ({error}); start the run anew: `plcp train PREPARED --out RUN --no-resume`")

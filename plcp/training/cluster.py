@@ -19,6 +19,7 @@ from plcp.training.preemption import NoticingTorchConfig, PreemptedError
 from plcp.training.store import FOLDER, StorageError
 
 KEPT = 2  # the best checkpoint and the best before it, beside the last: where one turns out damaged there is another
+RESIZE_SECONDS = 600.0  # between looks at whether there is room for more workers: to take them in costs the steps since the last checkpoint
 POLL_SECONDS = "0.2"  # Ray Train looks after its workers this often; every report waits for it
 
 
@@ -125,6 +126,7 @@ def _trainer(
     gpus = bool(each.get("GPU"))
     # the types of Ray's public names are those of its first version of Train
     scaling: dict[str, Any] = {"num_workers": workers, "use_gpu": gpus, "resources_per_worker": each}
+    scaling["elastic_resize_monitor_interval_s"] = RESIZE_SECONDS
     callbacks: list[Any] = [Endurance(max_failures)]
     return TorchTrainer(
         worker,

@@ -102,6 +102,7 @@ class Engine:
         self.config = config
         self.deepspeed, *_ = load_deepspeed().initialize(model=model, optimizer=optimizer, config=config.deepspeed(micro_batch))
         self.average = WeightAverage(self._trainable(), config.averaging) if config.averaging else None
+        self._leave_judging()
 
     @property
     def model(self) -> nn.Module:
@@ -137,7 +138,8 @@ class Engine:
 
     @property
     def rescaling(self) -> bool:
-        """Whether the last step was left out in search of a scale of the loss that fp16 can bear: no fault of the data yet."""
+        """Whether the last step was left out in search of a scale of the loss that fp16 can bear: no fault of the data, if its loss was
+        finite."""
         return self.config.precision == "fp16" and not self.applied and self.deepspeed.optimizer.loss_scale > 1
 
     @contextmanager
@@ -177,12 +179,19 @@ class Engine:
         else:
             self._load_universal(folder)
         if self.average is not None:
-            self.average.values = self._load_average(folder / SAVED, before)
+            self.average.restore(self._load_average(folder / SAVED, before), self._trainable())
 
     def _load_shares(self, folder: Path) -> None:
         path, _ = self.deepspeed.load_checkpoint(str(folder), tag=SAVED, load_module_strict=False, load_lr_scheduler_states=False)
         if path is None:
             raise ModelError(f"{folder / SAVED}: cannot be loaded as a checkpoint of zero_stage {self.config.zero_stage}")
+        self._leave_judging()
+
+    def _leave_judging(self) -> None:
+        """Have DeepSpeed go on where fp16 overflows at the lowest scale too: how many steps may be left out is for the run to say."""
+        scaler: Any = getattr(self.deepspeed.optimizer, "loss_scaler", None)
+        if hasattr(scaler, "raise_error_at_min_scale"):
+            scaler.raise_error_at_min_scale = False
 
     def _load_universal(self, folder: Path) -> None:
         """The shares of another number of workers, put together and cut anew."""
@@ -204,12 +213,11 @@ class Engine:
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         if before == world or not self._sharded:
             own = folder / average_file(rank if self._sharded else 0)
-            return cast(list[Tensor], torch.load(own, map_location=self.device, weights_only=True))
+            return cast(list[Tensor], torch.load(own, map_location="cpu", weights_only=True))
         files = [torch.load(folder / average_file(k), mmap=True, weights_only=True) for k in range(before)]
         learnt: list[Any] = [p for p in self.model.parameters() if p.requires_grad]
         sizes = [p.ds_numel for p in learnt]  # whole, as DeepSpeed notes it
-        values = [resharding.cut(parts, size, rank, world).to(self.device) for size, *parts in zip(sizes, *files, strict=False)]
-        return [*values, files[0][-1].to(self.device)]
+        return [*(resharding.cut(parts, size, rank, world) for size, *parts in zip(sizes, *files, strict=False)), files[0][-1]]
 
     @property
     def _sharded(self) -> bool:

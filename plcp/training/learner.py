@@ -4,7 +4,7 @@ import functools
 import itertools
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, distributed
 
 from plcp.base import DataError
+from plcp.data.features import Arrays
 from plcp.data.loader import CaseLoader, Split
 from plcp.forecast.embeddings import vectors_beside
 from plcp.model.preprocess import Preprocessor
@@ -46,7 +47,7 @@ class Learner:
         self.task = make_task(run, self.device)
         micro_batch = max(1, config.loader.batch_size // self.world)
         self.engine = Engine(self.task.model, config.engine, micro_batch=micro_batch, slow=self.task.slow)
-        self.validation = held_back(self.task.loader("validation"), config, self.rank, self.world)
+        self.validation = held_back(self.task.loader("validation", raw=True), self.task.tensors, config, self.rank, self.world)
         self.state = checkpoint.restore(self.engine, run.place)
         if self.state.workers not in (0, self.world):
             self.make_sure_it_continues()
@@ -104,9 +105,8 @@ class Learner:
         state.learning_rate = self.learning_rate()
         seen = [self.accumulate(batches) for _ in range(self.run.config.engine.accumulation)]
         state.step += 1
-        if not self.engine.applied and not self.engine.rescaling:
-            state.skipped += 1
-            self.report_skipped(seen)
+        if not self.engine.applied:
+            self.left_out(seen)
 
     def accumulate(self, batches: Iterator[dict[str, Any]]) -> tuple[Tensor, list[str]]:
         """One batch of a step: its loss, (), and its products."""
@@ -152,7 +152,7 @@ class Learner:
 
     def validate(self) -> dict[str, float]:
         """Mean losses over the cases held back, over all workers. Raises TrainingError where they are not finite."""
-        window = Window(self.device)
+        window = Window(self.device, whole=True)
         with self.engine.evaluating():
             for batch in self.validation:
                 inputs = to_device(batch, self.device)
@@ -174,10 +174,11 @@ class Learner:
                     f"{before:.6g}, and find {now:.6g}; continue with train.workers={state.workers}"
                 )
 
-    def report_skipped(self, seen: list[tuple[Tensor, list[str]]]) -> None:
+    def left_out(self, seen: list[tuple[Tensor, list[str]]]) -> None:
         """A step whose loss or gradient is not finite leaves the weights alone and is counted; its products are named.
 
-        Raises TrainingError where that happened more often than the run's options allow.
+        Raises TrainingError where that happened more often than the run's options allow. A step whose gradient was too large for the scale
+        that fp16 had it at does not count.
         """
         state, limit = self.state, self.run.config.max_skipped
         own = [(bool(torch.isfinite(loss)), skus) for loss, skus in seen]
@@ -185,6 +186,9 @@ class Learner:
         distributed.all_gather_object(everywhere, own)
         batches = [entry for of_worker in everywhere for entry in of_worker]
         bad = [skus for finite, skus in batches if not finite]
+        if self.engine.rescaling and not bad:
+            return
+        state.skipped += 1
         reason = "loss" if bad else "gradient"
         names = sorted({sku for skus in bad or [skus for _, skus in batches] for sku in skus})
         self.log.write(state.step, skipped=state.skipped, not_finite=reason, sku_id=names)
@@ -203,8 +207,8 @@ def set_up(threads: int) -> torch.device:
     return ray.train.torch.get_device()
 
 
-def held_back(loader: CaseLoader, config: Options, rank: int, world: int) -> list[dict[str, Any]]:
-    """This worker's share of the batches that validate: whole ones, so that the loss is the same for any number of workers.
+def held_back(loader: CaseLoader, made: Callable[[Arrays], dict[str, Any]], config: Options, rank: int, world: int) -> list[dict[str, Any]]:
+    """This worker's share of the batches that validate, `made` ready: whole ones, so that the loss is the same for any number of workers.
 
     Where there are too few for all, a worker gets one of weight 0, so that collective steps stay in step. Raises DataError where there
     is none.
@@ -215,13 +219,13 @@ def held_back(loader: CaseLoader, config: Options, rank: int, world: int) -> lis
             f"{loader.prepared.root}: nothing to validate on, as no product sold in the {config.loader.active_within} weeks before the "
             f"last {config.loader.validation_weeks}; give newer data, or raise loader.active_within"
         )
-    own, filling = batches[rank::world], {**batches[0], "weight": torch.zeros_like(batches[0]["weight"])}
-    return own + [filling] * (-(-len(batches) // world) - len(own))
+    own, filling = batches[rank::world], {**batches[0], "weight": np.zeros_like(batches[0]["weight"])}
+    return [made(batch) for batch in own + [filling] * (-(-len(batches) // world) - len(own))]
 
 
 def make_task(run: Run, device: torch.device) -> Task:
     config, preprocessor = run.config, Preprocessor.load(run.folder / PREPROCESSOR)
-    preprocessor.remember()
+    preprocessor.remember(torch.get_num_threads())
     loading = functools.partial(loading_shares, config.engine)
     common: dict[str, Any] = {
         "loading": loading,

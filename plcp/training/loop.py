@@ -28,15 +28,17 @@ def train(
     options = (config or TrainConfig()).fitted(data)
     start = start_of(pretrained.resolve(), data, options) if pretrained else None
     this = Run(Path(run).resolve(), data, options, seed, start.digest if start else None)
-    if not resume:
-        this.forget()
-    this.begin(start)
-    result = this.finished()
-    if result is None:
-        require(this.config.trackers)
-        with progress.live(this.folder, this.config.steps + this.config.refit_steps):
-            run_workers(this)
-        result = this.finish()
+    this.folder.mkdir(parents=True, exist_ok=True)
+    with alone(this.folder):  # a second driver of the same run waits for the first
+        if not resume:
+            this.forget()
+        this.begin(start)
+        result = this.finished()
+        if result is None:
+            require(this.config.trackers)
+            with progress.live(this.folder, this.config.steps + this.config.refit_steps):
+                run_workers(this)
+            result = this.finish()
     return result
 
 
@@ -47,14 +49,13 @@ def run_workers(run: Run) -> None:
     cluster.connect(least)
     asked = config.cpus_per_worker, config.gpus_per_worker
     cpus, gpus = cluster.share(cluster.nodes_up(), cluster.expected(cluster.nodes_up(), least, most, *asked), *asked)
-    with alone(run.folder):  # a second driver of the same run waits for the first
-        while True:
-            checkpoint.recover(run.place)
-            try:
-                return cluster.fit(functools.partial(worker, run, cpus), run.place, config.workers, cpus, gpus, config.max_failures)
-            except DamagedError as damaged:
-                Store(run.place).leave_out(damaged)
-                errors.print(f"train: {damaged}; continuing from the one before")
+    while True:
+        checkpoint.recover(run.place)
+        try:
+            return cluster.fit(functools.partial(worker, run, cpus), run.place, config.workers, cpus, gpus, config.max_failures)
+        except DamagedError as damaged:
+            Store(run.place).leave_out(damaged)
+            errors.print(f"train: {damaged}; continuing from the one before")
 
 
 def worker(run: Run, threads: int) -> None:

@@ -6,6 +6,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,6 +35,7 @@ class MetricsLog:
         if not write:
             return
         self._others = open_others()
+        self._telling = ThreadPoolExecutor(1)  # whom it has to wait for makes no worker wait
         from torch.utils.tensorboard import SummaryWriter  # here: only one worker waits for it
 
         path = run / METRICS
@@ -52,9 +54,13 @@ class MetricsLog:
         numbers = dict(scalars(values))
         for name, value in numbers.items():
             self._board.add_scalar(name, value, step)
+        if self._others:
+            self._telling.submit(self._tell, lambda other: other.write(step, numbers))
+
+    def _tell(self, what: Callable[[Tracker], None]) -> None:
         for other in [*self._others]:
             try:
-                other.write(step, numbers)
+                what(other)
             except Exception as error:  # of whatever kind: who looks on must not end a training
                 self._others.remove(other)
                 logging.getLogger(__name__).warning("%s is told no more of this run: %s", type(other).__name__, error)
@@ -63,8 +69,8 @@ class MetricsLog:
         if self._file is not None:
             self._file.close()
             self._board.close()
-            for other in self._others:
-                other.close()
+            self._telling.submit(self._tell, lambda other: other.close())
+            self._telling.shutdown()
 
 
 def scalars(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
@@ -78,9 +84,10 @@ def scalars(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
 class Window:
     """What happened since the last line, over all workers."""
 
-    def __init__(self, device: torch.device, work: Work | None = None, peak: float = 0.0) -> None:
-        """`work`: what the model has to do for a batch. `peak`: FLOP/s that one worker's device reaches at most; read on worker 0 alone."""
-        self.device, self.work, self.peak = device, work, peak
+    def __init__(self, device: torch.device, work: Work | None = None, peak: float = 0.0, whole: bool = False) -> None:
+        """`work`: what the model has to do for a batch. `peak`: FLOP/s that one worker's device reaches at most; read on worker 0 alone.
+        `whole`: a batch whose loss is not finite makes the mean so; else it is left out of it."""
+        self.device, self.work, self.peak, self.whole = device, work, peak, whole
         self.open()
 
     def open(self) -> None:
@@ -100,11 +107,12 @@ class Window:
             self.done = self.done.plus(self.work.of(batch))
 
     def add(self, losses: dict[str, Tensor], weight: Tensor) -> None:
-        """A batch's mean losses, and the weights of its cases; one that is not finite is left out."""
+        """A batch's mean losses, and the weights of its cases."""
         cases = weight.sum().double()
         values = torch.stack([*losses.values()]).double()
         row = torch.cat([values * cases, cases.unsqueeze(0)])
-        row = torch.where(torch.isfinite(values).all(), row, 0.0)
+        counts = cases > 0 if self.whole else torch.isfinite(values).all()
+        row = torch.where(counts, row, 0.0)
         self.names, self.sums = tuple(losses), row if not self.names else self.sums + row
 
     def means(self) -> dict[str, float]:
@@ -136,14 +144,23 @@ def memory_gb(device: torch.device) -> float:
 
 
 def read(path: Path, recent: int | None = None) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, or those whole in its last `recent` bytes; one that is still being written is left out."""
+    """The lines of a metrics.jsonl, or those whole in its last `recent` bytes; one that is still being written is left out, and one that a
+    power cut left unreadable."""
     if not path.exists():
         return []
     with path.open("rb") as file:
         skipped = max(0, path.stat().st_size - recent) if recent else 0
         file.seek(skipped)
         lines = file.read().split(b"\n")
-    return [json.loads(line) for line in lines[1 if skipped else 0 : -1]]
+    return [found for line in lines[1 if skipped else 0 : -1] if (found := readable(line))]
+
+
+def readable(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @contextmanager

@@ -62,6 +62,7 @@ class LoopConfig(Config):
     gpus_per_worker: int | None = Field(
         None,
         ge=0,
+        le=1,
         exclude=True,
         description="if not given, 1 if the nodes now up have enough; to be given where nodes come on demand",
     )
@@ -249,7 +250,7 @@ class Run:
     def standing(self) -> State | None:
         """Where it stands by its last checkpoint; None where there is none yet."""
         try:
-            return checkpoint.last(self.place)[1]
+            return checkpoint.last_state(self.place)
         except (ModelError, DamagedError):  # the latter is mended when the run goes on
             return None
 
@@ -259,7 +260,7 @@ class Run:
 
     def finish(self) -> RunResult:
         """Write down what came of it."""
-        (_, last), (_, best) = checkpoint.last(self.place), checkpoint.best(self.place)
+        last, best = checkpoint.last_state(self.place), checkpoint.best_state(self.place)
         result = RunResult(self.folder, last.step, last.skipped, best.step, best.validation)
         content = {name: value for name, value in asdict(result).items() if name != "run"}
         write_json(self.folder / RESULT, content)

@@ -50,8 +50,13 @@ class Task(Protocol):
         """The validation loss that does not depend on how cases are spread over workers."""
         ...
 
-    def loader(self, split: Split, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> CaseLoader:
-        """Batches of `train` without end, of what validates (`validation`) once, and without end of both (`all`)."""
+    def loader(self, split: Split, *, seed: int = 0, rank: int = 0, world_size: int = 1, raw: bool = False) -> CaseLoader:
+        """Batches of `train` without end, of what validates (`validation`) once, and without end of both (`all`); `raw`: not yet as
+        `tensors` makes them."""
+        ...
+
+    def tensors(self, batch: Arrays) -> Arrays:
+        """A loader's batch as the model takes it, with the SKUs."""
         ...
 
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any], shared: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
@@ -114,7 +119,7 @@ class CaseTask(Generic[E, L]):
         towers = {"text": self.model.config.text, "image": self.model.config.image}
         return {name: PRETRAINED_RATE for name, tower in towers.items() if tower is not None and tower.source != TINY}
 
-    def loader(self, split: Split, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> CaseLoader:
+    def loader(self, split: Split, *, seed: int = 0, rank: int = 0, world_size: int = 1, raw: bool = False) -> CaseLoader:
         """Batches as `tensors` makes them; those that validate are small, as each worker takes whole ones."""
         most = min(VALIDATION_BATCH, self.loader_config.batch_size)
         return self.cases(
@@ -125,7 +130,7 @@ class CaseTask(Generic[E, L]):
             seed=seed,
             rank=rank,
             world_size=world_size,
-            transform=self.tensors,
+            transform=None if raw else self.tensors,
         )
 
     def tensors(self, batch: Arrays) -> Arrays:
@@ -133,7 +138,7 @@ class CaseTask(Generic[E, L]):
         try:
             modalities = self._modalities(batch)
         except DataError:
-            batch = without_broken_photos(batch)
+            batch = without_broken_photos(batch, range(len(batch["images"])))
             modalities = self._modalities(batch)
         arrays = {name: torch.from_numpy(value) for name, value in batch.items() if isinstance(value, np.ndarray)}
         return {**arrays, **modalities, "sku_id": batch["sku_id"]}

@@ -1,6 +1,7 @@
 """A run's metrics in MLflow and Weights & Biases, beside its own files. A run that continues is continued there."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -26,10 +27,16 @@ def require(names: Iterable[TrackerName]) -> None:
 
 
 def open_trackers(names: Iterable[TrackerName], run: Path, options: dict[str, Any]) -> list[Tracker]:
-    """`options`: the run's, which are noted with it. Raises ConfigError where a package is missing."""
+    """Those that can be reached. `options`: the run's, which are noted with it. Raises ConfigError where a package is missing."""
     require(names)
     kinds: dict[str, type[MLflow] | type[Wandb]] = {"mlflow": MLflow, "wandb": Wandb}
-    return [kinds[name](run, options) for name in names]
+    found: list[Tracker] = []
+    for name in names:
+        try:
+            found.append(kinds[name](run, options))
+        except Exception as error:  # of whatever kind: who looks on must not end a training
+            logging.getLogger(__name__).warning("%s is told nothing of this run until it starts again: %s", name, error)
+    return found
 
 
 def identity(run: Path) -> str:

@@ -21,6 +21,7 @@ from ray.exceptions import WorkerCrashedError
 
 from plcp.base import ConfigError
 from plcp.data.prepared import Prepared
+from plcp.folders import alone
 from plcp.training import cluster
 from plcp.training.cluster import DivergedError, TrainingError
 from plcp.training.loop import run_workers
@@ -180,11 +181,13 @@ def begin(search: Search, trial: Trial, rung: int, cpus: int, gpus: int) -> "ray
 def learn_until(folder: Path, data: Prepared, config: TrainConfig, seed: int, rung: int) -> float:
     """The lowest validation loss of a run within its first `rung` steps."""
     run = Run(folder, data, config.fitted(data), seed, pause=rung)
-    run.begin()
-    state = run.standing()
-    if state is None or (state.step < rung and state.stale < config.patience):
-        run_workers(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):  # an attempt that lost its driver may still be at it
+        run.begin()
         state = run.standing()
+        if state is None or (state.step < rung and state.stale < config.patience):
+            run_workers(run)
+            state = run.standing()
     if state is None or state.best_score is None:
         raise TrainingError(f"{folder}: no checkpoint was left after {rung} steps")
     return state.best_score

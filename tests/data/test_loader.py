@@ -81,6 +81,15 @@ def test_training_never_sees_the_weeks_kept_for_validation(prepared: Prepared) -
     assert sum(len(b["sku_id"]) for b in held_out) == loader(prepared, split="validation").count()[0] > 20
 
 
+def test_the_first_cases_that_validate_stand_for_all(prepared: Prepared) -> None:
+    config = CONFIG.model_copy(update={"window_shards": 100})
+    order = [sku for i in range(len(prepared.shards)) for sku in prepared.read(i).sku_id]
+    places = [order.index(sku) for batch in loader(prepared, config=config, split="validation") for sku in batch["sku_id"]]
+    assert sorted(places) != places
+    assert min(places[: len(places) // 2]) < len(order) / 4
+    assert max(places[: len(places) // 2]) > len(order) * 3 / 4
+
+
 def test_a_launch_case_knows_no_sale_of_its_own(prepared: Prepared) -> None:
     launches = 0
     for batch in loader(prepared).rest_of_epoch():

@@ -32,7 +32,7 @@ class Made:
 
 def made(folder: Path, skus: int = 40, per_shard: int = 8) -> Made:
     prepared = prepared_shop(folder / "prepared", skus, per_shard)
-    return Made(prepared.root, tiny_artifact(folder / "model", prepared))
+    return Made(prepared.root, tiny_artifact(folder / "model", prepared, lively=True))
 
 
 def prepared_shop(folder: Path, skus: int = 40, per_shard: int = 8, seed: int = 0) -> Prepared:

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -74,11 +75,28 @@ def test_a_part_made_twice_at_once_is_made_once(shop: Made, tmp_path: Path) -> N
     asyncio.run(both())
 
 
-def test_a_shard_changed_since_it_was_planned_is_refused(shop: Made, tmp_path: Path) -> None:
-    part = parts_of(shop, tmp_path)[0]
-    changed = Part(**{**vars(part), "digest": "0" * 64})
-    with pytest.raises(DataError, match=r"part-00000\.parquet: missing, or changed since it was prepared"):
+@pytest.mark.parametrize("what", ["digest", "context"])
+def test_data_prepared_anew_since_the_run_was_planned_is_refused_be_it_the_shard_or_what_is_known_of_the_shop(
+    shop: Made, tmp_path: Path, what: str
+) -> None:
+    changed = Part(**{**vars(parts_of(shop, tmp_path)[0]), what: "0" * 64})
+    with pytest.raises(DataError, match=r"prepared/manifest\.json: the data was prepared anew during the run"):
         read(changed)
+
+
+def test_an_attempt_that_comes_after_the_run_is_complete_moves_no_file(shop: Made, tmp_path: Path) -> None:
+    run = score_here(shop.model, shop.prepared, tmp_path)
+    before = {path: path.stat().st_ino for path in run.root.rglob("*")}
+    asyncio.run(Catalog().score(parts_of(shop, tmp_path)[0]))
+    shutil.rmtree(run.root / ".aside", ignore_errors=True)
+    assert {path: path.stat().st_ino for path in run.root.rglob("*")} == before
+
+
+def test_another_version_of_plcp_makes_a_run_of_its_own(shop: Made, tmp_path: Path) -> None:
+    source, _ = plan(shop.model, shop.prepared, tmp_path, CatalogConfig())
+    other = source.model_copy(update={"version": "0.0"})
+    assert other.run_id != source.run_id
+    assert other.comparable != source.comparable
 
 
 def test_a_forecast_that_loses_a_sku_is_not_written(shop: Made, tmp_path: Path) -> None:
@@ -86,7 +104,7 @@ def test_a_forecast_that_loses_a_sku_is_not_written(shop: Made, tmp_path: Path) 
     shard = read(part)
     forecast, skipped = Forecaster.load(shop.model).forecast_shard(shard, part.origin)
     lost = type(forecast)(**{**vars(forecast), "stage": forecast.stage.slice(1)})
-    with pytest.raises(ModelError, match="8 SKUs went in, 7 came out"):
+    with pytest.raises(DataError, match="8 SKUs went in, 7 came out"):
         write(part, shard, lost, skipped)
     assert Run(part.run).record(part.name) is None
 

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,43 @@ def test_a_window_means_over_cases_and_leaves_out_what_is_not_finite() -> None:
     assert line["memory_gb"][0] > 0
     window.add({"loss": torch.tensor(2.0)}, torch.ones(1))
     assert window.means() == {"loss": 2.0}
+
+
+@pytest.mark.usefixtures("alone")
+def test_in_validation_a_loss_that_is_not_finite_is_not_left_out_unless_it_is_of_no_case() -> None:
+    window = Window(torch.device("cpu"), whole=True)
+    window.add({"loss": torch.tensor(1.0)}, torch.ones(3))
+    window.add({"loss": torch.tensor(torch.nan)}, torch.zeros(2))
+    assert window.means() == {"loss": 1.0}
+    window.open()
+    window.add({"loss": torch.tensor(1.0)}, torch.ones(3))
+    window.add({"loss": torch.tensor(torch.nan)}, torch.ones(1))
+    assert math.isnan(window.means()["loss"])
+
+
+class Unreachable:
+    """A tracker whose server is away."""
+
+    def write(self, step: int, numbers: dict[str, float]) -> None:
+        raise ConnectionError("no server")
+
+    def close(self) -> None:
+        raise ConnectionError("no server")
+
+
+def test_a_tracker_that_cannot_be_reached_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = MetricsLog(tmp_path, 0, write=True, open_others=lambda: [Unreachable()])
+    log.write(1, loss=1.0)
+    log.write(2, loss=0.5)
+    log.close()
+    assert [line["step"] for line in progress.read(tmp_path / METRICS)] == [1, 2]
+    MetricsLog(tmp_path, 2, write=True, open_others=lambda: [Unreachable()]).close()
+    assert caplog.text.count("is told no more of this run: no server") == 2
+
+
+def test_a_line_that_a_power_cut_left_unreadable_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / METRICS).write_bytes(b'{"step": 1}\n\0\0\0\n{"step": 3}\n')
+    assert [line["step"] for line in progress.read(tmp_path / METRICS)] == [1, 3]
 
 
 def test_a_line_for_people_says_where_the_run_stands() -> None:

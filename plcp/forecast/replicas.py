@@ -32,6 +32,7 @@ from plcp.local_ray import start_local
 APP = "plcp"  # the application of Online and Catalog
 ONGOING = 4  # parts a replica holds at once: two run forward, so that no core waits for a part's last batch; others are read and written
 FORWARD = 2
+FAILED = 16  # parts in a row after which a replica counts as ill; more than it holds at once
 
 
 class ReplicaConfig(Config):
@@ -51,11 +52,23 @@ class Catalog:
         self._forward = ThreadPoolExecutor(FORWARD)
         self._loading = Lock()
         self._loaded: tuple[object, Forecaster] | None = None
+        self._failed = 0  # parts in a row
 
     async def ready(self) -> None:
         """Answers as soon as there is a replica."""
 
+    def check_health(self) -> None:
+        """Have Serve replace a replica that makes nothing any more: where its node has lost the storage, it would take part after part."""
+        if self._failed >= FAILED:
+            raise RuntimeError(f"the last {self._failed} parts have failed here")
+
     async def score(self, part: Part) -> PartRecord:
+        self._failed += 1
+        record = await self._made(part)
+        self._failed = 0
+        return record
+
+    async def _made(self, part: Part) -> PartRecord:
         if carried := await asyncio.to_thread(parts.carry, part):
             return carried
         forecaster = await asyncio.to_thread(self._forecaster, part)

@@ -12,7 +12,7 @@ from plcp.forecast.catalog import CatalogConfig, score
 from plcp.forecast.forecaster import Forecaster
 from plcp.forecast.parts import Part, read, write
 from plcp.forecast.planning import plan
-from plcp.forecast.replicas import Catalog
+from plcp.forecast.replicas import FAILED, Catalog
 from plcp.forecast.runs import Run
 from tests.forecast.shop import Made, made, score_here
 
@@ -90,6 +90,19 @@ def test_an_attempt_that_comes_after_the_run_is_complete_moves_no_file(shop: Mad
     asyncio.run(Catalog().score(parts_of(shop, tmp_path)[0]))
     shutil.rmtree(run.root / ".aside", ignore_errors=True)
     assert {path: path.stat().st_ino for path in run.root.rglob("*")} == before
+
+
+def test_a_replica_whose_parts_all_fail_is_ill_until_one_does_not(shop: Made, tmp_path: Path) -> None:
+    good = parts_of(shop, tmp_path)[0]
+    bad, catalog = Part(**{**vars(good), "digest": "0" * 64}), Catalog()
+    for _ in range(FAILED):
+        catalog.check_health()
+        with pytest.raises(DataError):
+            asyncio.run(catalog.score(bad))
+    with pytest.raises(RuntimeError, match="the last 16 parts have failed here"):
+        catalog.check_health()
+    asyncio.run(catalog.score(good))
+    catalog.check_health()
 
 
 def test_another_version_of_plcp_makes_a_run_of_its_own(shop: Made, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_part_that_cannot_be_made_is_set_aside_and_all_others_are_done(shop: M
     intact = shard.read_bytes()
     shard.write_bytes(intact[:-100])
     try:
-        with pytest.raises(PlcpError, match=r"1 of 12 parts could not be scored.*part-00005\.parquet: DataError: .*changed since"):
+        with pytest.raises(PlcpError, match=r"1 of 12 parts could not be scored.*part-00005\.parquet: DataError: .*not the shard that"):
             score(shop.model, shop.prepared, tmp_path, TEST)
     finally:
         shard.write_bytes(intact)

@@ -1,5 +1,6 @@
 """How fast a device works through a model's FLOPs: by its data sheet, or measured on this machine."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from plcp.size.hardware import Gpu
 # shares of a GPU's data sheet that transformers of this size reach in training; nothing of it is measured
 USED, LEAST_USED, MOST_USED = 0.40, 0.25, 0.55
 NOISE = 1.25  # between a short calibration and a long run
+# processors that reading, DeepSpeed and Ray take from a training on all of them: in benchmarks.training.speed base reaches 0.82 on two
+BESIDE = 0.36
 REPEATS = 3
 LARGER = 4  # times the cases of the smaller calibration batch
 
@@ -56,7 +59,8 @@ def measure(config: ModelConfig, widths: InputWidths, vocabulary: int, shape: Sh
     forward = [sum(t.forward.values()) for t in traces]
     rate = (trained[1] - trained[0]) / max(seconds[True, 1] - seconds[True, 0], 1e-9)
     ahead = (forward[1] - forward[0]) / max(seconds[False, 1] - seconds[False, 0], 1e-9)
-    return Rates(rate, ahead, max(0.0, seconds[True, 0] - trained[0] / rate), 1 / NOISE, NOISE, HERE)
+    left = 1.0 if device.type == "cuda" else 1 - BESIDE / len(os.sched_getaffinity(0))
+    return Rates(left * rate, ahead, max(0.0, seconds[True, 0] - trained[0] / rate) / left, 1 / NOISE, NOISE, HERE)
 
 
 def training_step(model: nn.Module) -> Callable[[dict[str, torch.Tensor]], None]:

@@ -1,11 +1,13 @@
 """A Ray of this machine alone."""
 
+import logging
 import os
 import socket
 from typing import Any
 
 import ray
 from ray._private import ray_constants
+from ray._private.authentication import authentication_token_setup
 
 CLUSTERS = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 
@@ -17,6 +19,7 @@ def start_local(**options: Any) -> None:
     option says so elsewhere. Without a dashboard Ray still notes the default port as its own, and Ray Train, asking there whether
     its controller lives, would hear of another Ray that does not know it, and stop the workers: so it notes one where nobody answers.
     """
+    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)  # it advises to switch a token off that is there
     if options.get("include_dashboard") is False:
         options["dashboard_port"] = unused_port()
     enabled, variable = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(CLUSTERS)

@@ -120,7 +120,8 @@ class Prepared:
         root = Path(root)
         path = root / MANIFEST
         if not path.exists():
-            raise DataError(f"{root}: no {MANIFEST}, so this is no prepared data; run `plcp prepare DATA --out {root}`")
+            what = f"no {MANIFEST}, so this is no prepared data" if root.exists() else "does not exist"
+            raise DataError(f"{root}: {what}; make it with `plcp prepare DATA --out PREPARED`, and give that folder")
         try:
             manifest = json.loads(path.read_text())
             if manifest["format"] != FORMAT:

@@ -39,6 +39,7 @@ class Choice:
 class Plan:
     """What `plcp size` answers."""
 
+    asked: dict[str, Any]  # the request and what is taken of the hardware, by name
     figures: list[Figure]
     choices: list[Choice]
     best: Choice | None
@@ -60,7 +61,12 @@ class Plan:
             }
             for c in self.choices
         ]
-        return {"figures": [asdict(f) for f in self.figures], "layouts": rows, "cheapest": self.best and self.best.layout.name}
+        return {
+            "asked": self.asked,
+            "figures": [asdict(f) for f in self.figures],
+            "layouts": rows,
+            "cheapest": self.best and self.best.layout.name,
+        }
 
 
 class Sizing:
@@ -120,7 +126,20 @@ class Sizing:
         choices = [self.choice(layout) for layout in layouts(self.request.precision)]
         fitting = [c for c in choices if c.micro_batch is not None and c.layout.trains]
         best = min(fitting, key=lambda c: (c.step.whole.value, c.layout.stage), default=None)
-        return Plan([*self.model_figures(), *(self.figures(best) if best else [])], choices, best)
+        return Plan(self.asked(), [*self.model_figures(), *(self.figures(best) if best else [])], choices, best)
+
+    def asked(self) -> dict[str, Any]:
+        """What the answer holds for: the request, and the rates that its formulas take, in GB, TFLOP/s and GB/s."""
+        gpu = self.gpu
+        hardware = {
+            "memory of a GPU (GB)": gpu.memory / GB,
+            "arithmetic reached (TFLOP/s)": self.rates.training / 1e12,
+            "between GPUs of a server (GB/s)": gpu.link / GB,
+            "between servers, per GPU (GB/s)": gpu.network / GB,
+            "to the server's memory (GB/s)": gpu.host / GB,
+        }
+        given = {name: value for name, value in self.request.model_dump().items() if value is not None}
+        return {"model": self.model.preset, **given, **({"gpu": "this machine"} if gpu.cpu else {}), **hardware}
 
     def model_figures(self) -> list[Figure]:
         learnt, frozen = float(self.learner.learnt), float(self.learner.frozen)

@@ -14,6 +14,7 @@ def show(plan: Plan, as_json: bool) -> None:
     if as_json:
         print(json.dumps(plan.document(), indent=1, ensure_ascii=False))  # noqa: T201
         return
+    console.print("; ".join(f"{name} {short(v) if isinstance(v, float) else v}" for name, v in plan.asked.items()), markup=False)
     show_table(layouts_table(plan))
     if plan.best:
         show_table(items_table(plan.best), plan.best.layout.name)

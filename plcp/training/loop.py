@@ -36,6 +36,8 @@ def train(
         result = this.finished()
         if result is None:
             require(this.config.trackers)
+            if standing := this.standing():
+                errors.print(f"train: continuing from step {standing.step}")
             with progress.live(this.folder, this.config.steps + this.config.refit_steps):
                 run_workers(this)
             result = this.finish()

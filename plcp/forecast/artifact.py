@@ -124,9 +124,10 @@ def load(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) 
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {error}") from error
     model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    loaded = Artifact(model, Preprocessor.load(folder / "tokenizer"), calibration, config, name, (folder / CARD).read_text())
     if digest(folder) != name:
         raise ModelError(f"{folder}: the model was replaced while it was read; load it again")
-    return Artifact(model, Preprocessor.load(folder / "tokenizer"), calibration, config, name, (folder / CARD).read_text())
+    return loaded
 
 
 def read_config(folder: Path) -> ArtifactConfig:

@@ -158,7 +158,7 @@ class Run:
         moves.append((aside / "record.json", self.root / PARTS / f"{record.part}.json"))
         for source, _ in moves:
             sync(source)
-        if record in self.complete_parts():
+        if record in self.complete_parts() and self.intact(record):
             return
         for source, target in moves:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -92,6 +92,15 @@ def test_an_attempt_that_comes_after_the_run_is_complete_moves_no_file(shop: Mad
     assert {path: path.stat().st_ino for path in run.root.rglob("*")} == before
 
 
+def test_a_file_damaged_after_the_run_was_complete_is_put_right(shop: Made, tmp_path: Path) -> None:
+    run, part = score_here(shop.model, shop.prepared, tmp_path), parts_of(shop, tmp_path)[0]
+    path = run.file("curve", part.name)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    asyncio.run(Catalog().score(part))
+    assert path.read_bytes() == whole
+
+
 def test_a_replica_whose_parts_all_fail_is_ill_until_one_does_not(shop: Made, tmp_path: Path) -> None:
     good = parts_of(shop, tmp_path)[0]
     bad, catalog = Part(**{**vars(good), "digest": "0" * 64}), Catalog()

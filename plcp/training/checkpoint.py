@@ -184,7 +184,7 @@ def load(engine: Engine, checkpoint: ray.train.Checkpoint) -> State:
         if wrong := next(filter(None, found), None):
             raise DamagedError(Path(checkpoint.path).name, wrong)
         engine.load(Path(name))
-        return _state(Path(name))
+        return _state(ray.train.Checkpoint.from_directory(name))
 
 
 def load_best(engine: Engine) -> State:
@@ -204,14 +204,12 @@ def recover(place: str) -> None:
 
 def last(place: str | Path) -> tuple[Path, State]:
     """Folder and state of the last whole checkpoint below a run or at its `storage`. Raises ModelError where there is none."""
-    result = Store(str(place)).result()
-    return _local(_found(place, result and result.checkpoint))
+    return _local(_last(place))
 
 
 def best(place: str | Path) -> tuple[Path, State]:
     """Folder and state of the checkpoint with the lowest score, the model's weights among its files. Raises as `last`."""
-    result = Store(str(place)).result()
-    folder, state = _local(_found(place, result and result.get_best_checkpoint(SCORE, "min")))
+    folder, state = _local(_best(place))
     return folder, _found(place, state if state.weights else None)
 
 
@@ -224,23 +222,31 @@ def _local(checkpoint: ray.train.Checkpoint) -> tuple[Path, State]:
         folder = Path(checkpoint.to_directory(temporary))
     if wrong := damage(folder, slice(None)):
         raise DamagedError(folder.name, wrong)
-    return folder, _state(folder)
+    return folder, _state(ray.train.Checkpoint.from_directory(folder))
 
 
 def last_state(place: str | Path) -> State:
     """As `last`, the state alone: of a checkpoint in a bucket nothing else is fetched, and nothing checked."""
-    result = Store(str(place)).result()
-    return _state_of(_found(place, result and result.checkpoint))
+    return _state(_last(place))
 
 
 def best_state(place: str | Path) -> State:
     """As `best`, the state alone."""
-    result = Store(str(place)).result()
-    state = _state_of(_found(place, result and result.get_best_checkpoint(SCORE, "min")))
+    state = _state(_best(place))
     return _found(place, state if state.weights else None)
 
 
-def _state_of(checkpoint: ray.train.Checkpoint) -> State:
+def _last(place: str | Path) -> ray.train.Checkpoint:
+    result = Store(str(place)).result()
+    return _found(place, result and result.checkpoint)
+
+
+def _best(place: str | Path) -> ray.train.Checkpoint:
+    result = Store(str(place)).result()
+    return _found(place, result and result.get_best_checkpoint(SCORE, "min"))
+
+
+def _state(checkpoint: ray.train.Checkpoint) -> State:
     path = f"{checkpoint.path}/{STATE}"
     try:
         with cast(pyarrow.fs.FileSystem, checkpoint.filesystem).open_input_stream(path) as file:
@@ -273,13 +279,6 @@ def _metrics(state: dict[str, Any]) -> dict[str, Any]:
         return State(**state).reported
     except TypeError as error:
         raise _of_another(STATE, error) from error
-
-
-def _state(folder: Path) -> State:
-    try:
-        return State(**json.loads((folder / STATE).read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise _of_another(folder / STATE, error) from error
 
 
 def _of_another(path: Path | str, error: Exception) -> ModelError:

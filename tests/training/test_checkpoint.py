@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from ray.train import Checkpoint
 
 from plcp.base import ModelError
 from plcp.training import checkpoint
@@ -27,4 +28,4 @@ def test_a_folder_without_a_checkpoint_says_so(tmp_path: Path) -> None:
 def test_a_damaged_state_is_named_with_what_to_do(tmp_path: Path, content: str) -> None:
     (tmp_path / checkpoint.STATE).write_text(content)
     with pytest.raises(ModelError, match=r"state\.json: damaged.*--no-resume"):
-        checkpoint._state(tmp_path)
+        checkpoint._state(Checkpoint.from_directory(str(tmp_path)))

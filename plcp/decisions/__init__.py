@@ -81,13 +81,17 @@ def known_tables(dataset: Dataset, origin: date) -> dict[str, pl.LazyFrame]:
 
 
 def _own_decisions(outlook: Outlook, config: DecideConfig) -> pl.DataFrame:
-    """What can be decided for each product from itself alone."""
+    """What can be decided for each product from itself alone. Of what is worth ordering none is too many, to spare, or to be cleared."""
+    orders = inventory.orders(outlook, config.inventory)
+    supplied = outlook.where(~outlook.frame["sku_id"].is_in(orders["sku_id"].implode()).to_numpy())
     return pl.concat(
         [
-            inventory.orders(outlook, config.inventory),
-            risk.risks(outlook, config.risk),
-            pricing.markdowns(outlook, config.pricing),
-            promotion.promotions(outlook, config.promotion, config.pricing.elasticity),
+            orders,
+            risk.shortages(outlook, config.risk),
+            risk.surpluses(supplied, config.risk),
+            risk.early_declines(outlook, config.risk),
+            pricing.markdowns(supplied, config.pricing),
+            promotion.promotions(supplied, config.promotion, config.pricing.elasticity),
         ]
     )
 

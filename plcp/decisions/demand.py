@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import gammainc, gammaincinv
+from scipy.special import gammainc, gammaincc, gammaincinv
 
 from plcp.base import Config
 from plcp.tables import LEVELS
@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 PIECES = np.diff((0.0, *LEVELS))  # probability of each piece between quantiles, the one below the lowest included
 TAIL = 1 - LEVELS[-1]  # probability above the highest quantile
 HALF_UNIT = 0.5  # continuity correction: units are counted, the gamma is continuous
+LONGEST = 104  # weeks that stock without demand is taken to last
 NO_DEMAND = 1e-9  # units below which a total counts as none: the gamma's shape must stay positive
 
 
@@ -51,6 +52,10 @@ class Total:
     def quantile(self, level: float | Array) -> Array:
         """Units not exceeded with this probability, (n,)."""
         return gammaincinv(self._shape, level) * self._scale
+
+    def exceeded(self, units: Array) -> Array:
+        """P(demand > units), (n,), of a demand that is no count but the gamma itself, whose inverse is `quantile`."""
+        return gammaincc(self._shape, units / self._scale)
 
     def within(self, units: Array) -> Array:
         """P(demand ≤ units), (n,)."""
@@ -102,6 +107,16 @@ class Demand:
         covariance = self.correlation * before[2] * (whole[2] - before[2]) * first_sd / uncut_sd
         return Total(until.sold(stock) + after.mean, first_sd**2 + after.variance + 2 * covariance)
 
+    def lasts(self, units: Array) -> Array:
+        """Weeks after which the expected demand will have used up so many units, (n,); not beyond LONGEST. Weeks past the horizon repeat
+        its last week."""
+        sums = _cumulated(self.mean)
+        done = (sums[:, 1:-1] < units[:, None]).sum(1)
+        rows = np.arange(len(sums))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weeks = done + (units - sums[rows, done]) / self.mean[rows, done]
+        return np.where(units > sums[rows, done], np.minimum(weeks, LONGEST), done)
+
     def rows(self, mask: NDArray[np.bool_]) -> "Demand":
         return Demand(self.mean[mask], self.variance[mask], self.correlation)
 
@@ -117,9 +132,14 @@ class Demand:
 def _first(weekly: Array, span: NDArray[np.int64]) -> Array:
     """Sum of each row's first `span` weeks, the last week repeated where the span is longer, (n,)."""
     horizon = weekly.shape[1]
-    sums = np.concatenate([np.zeros((len(weekly), 1)), np.cumsum(weekly, axis=1)], axis=1)
+    sums = _cumulated(weekly)
     inside = np.take_along_axis(sums, np.minimum(span, horizon)[:, None], axis=1)[:, 0]
     return inside + np.maximum(span - horizon, 0) * weekly[:, -1]
+
+
+def _cumulated(weekly: Array) -> Array:
+    """Sums of each row's first 0, 1 … horizon weeks, (n, horizon + 1)."""
+    return np.concatenate([np.zeros((len(weekly), 1)), np.cumsum(weekly, axis=1)], axis=1)
 
 
 def weekly_variance(quantiles: Array, mean: Array) -> Array:

@@ -3,10 +3,12 @@
 Periodic review: an order placed now arrives after the lead time and has to last until the one placed a review later arrives, so the
 order-up-to level S is a quantile of the demand over lead time + review (Silver, Pyke & Thomas, 4th ed., 2017, ch. 6 and 9). The quantile
 is the newsvendor's: margin / (margin + cost of a unit too many), where a unit too many costs its holding and, with the probability that
-the life ends before it is sold, what its salvage does not bring back. Customers who find an empty shelf do not wait: what is
-asked for after the stock has gone and before the delivery is lost, and not ordered for.
+the life ends before it is sold, what its salvage does not bring back. Both are counted until the expected demand will have used it up,
+however far beyond the next order that lies: rare large orders alone justify no stock that would take years to sell. Customers who find
+an empty shelf do not wait: what is asked for after the stock has gone and before the delivery is lost, and not ordered for.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +16,12 @@ import polars as pl
 from pydantic import Field
 
 from plcp.base import Config
-from plcp.decisions.demand import HALF_UNIT, Array
+from plcp.decisions.demand import HALF_UNIT, Array, Total
 from plcp.decisions.outlook import Mask, Outlook
 from plcp.decisions.rows import decision
 from plcp.decisions.wording import count, money, percent, weeks
+
+BISECTIONS = 24  # of the range of a level: to less than a unit of ten million
 
 
 class InventoryConfig(Config):
@@ -56,9 +60,17 @@ def plan(outlook: Outlook, last: bool, config: InventoryConfig) -> Plan:
     span = np.maximum(outlook.demand.horizon, protection) if last else protection
     stock, margin = outlook["position"], outlook["price"] - outlook["unit_cost"]
     sellable, until = outlook.demand.sellable(lead, span, stock), outlook.demand.total(lead)
-    too_many = outlook["unit_cost"] - outlook.left_over_value(span) + outlook["holding_cost"] * (span - lead)
+    lost = until.mean - until.sold(stock)
+
+    def cost_of_too_many(level: Array) -> Array:
+        """Of the last unit up to a level of sellable demand."""
+        sold_by = np.maximum(span, outlook.demand.lasts(level + lost))
+        return outlook["unit_cost"] - outlook.left_over_value(sold_by) + outlook["holding_cost"] * (sold_by - lead)
+
+    level = _newsvendor_level(sellable, margin, cost_of_too_many, config.service_max)
+    too_many = cost_of_too_many(level)
     service = np.minimum(margin / (margin + too_many), config.service_max)
-    quantity = _orderable(sellable.quantile(service) - stock, outlook["case_pack"], outlook["min_order"])
+    quantity = _orderable(level - stock, outlook["case_pack"], outlook["min_order"])
 
     def profit(sold: Array) -> Array:
         return margin * sold - too_many * (quantity - sold)
@@ -67,6 +79,16 @@ def plan(outlook: Outlook, last: bool, config: InventoryConfig) -> Plan:
     effect = profit(sellable.sold(stock + quantity) - sellable.sold(stock))
     left, asked = stock - until.sold(stock), outlook.demand.total(span).mean - until.mean
     return Plan(left, span - lead, asked, service, quantity, effect, low, high)
+
+
+def _newsvendor_level(demand: Total, margin: Array, cost_of_too_many: Callable[[Array], Array], service_max: float) -> Array:
+    """The level whose last unit earns as much where it is asked for as it costs where it is not, (n,); that cost grows with the level."""
+    low, high = np.zeros_like(margin), demand.quantile(service_max)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        pays = demand.exceeded(middle) * (margin + (cost := cost_of_too_many(middle))) > cost
+        low, high = np.where(pays, middle, low), np.where(pays, high, middle)
+    return high
 
 
 def _orderable(wanted: Array, case_pack: Array, min_order: Array) -> Array:

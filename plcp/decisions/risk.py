@@ -31,21 +31,9 @@ def stockout_probability(outlook: Outlook) -> Array:
     return np.where(known, 1 - total.within(outlook["position"]), np.nan)
 
 
-def risks(outlook: Outlook, config: RiskConfig) -> pl.DataFrame:
-    """Every `risk_*` row of an outlook. Effects are losses: negative money beside having enough, or beside not owning the surplus."""
-    stocked = outlook.where(np.isfinite(outlook["position"]))
-    over = stocked.ended_by(DEAD_WEEKS) >= config.dead_stock
-    return pl.concat(
-        [
-            _stockout(stocked.where(stockout_probability(stocked) >= config.stockout)),
-            _surplus(stocked.where(~over), "risk_overstock", OVERSTOCK, config.overstock),
-            _surplus(stocked.where(over), "risk_dead_stock", DEAD_STOCK, config.dead_stock),
-            _early_decline(outlook, config),
-        ]
-    )
-
-
-def _stockout(outlook: Outlook) -> pl.DataFrame:
+def shortages(outlook: Outlook, config: RiskConfig) -> pl.DataFrame:
+    """`risk_stockout` rows. Effects are losses: negative money beside having enough."""
+    outlook = outlook.where(stockout_probability(outlook) >= config.stockout)  # NaN compares false
     total, position = outlook.demand.total(outlook["lead_weeks"]), outlook["position"]
     margin = np.maximum(outlook["price"] - outlook["unit_cost"], 0)
     short = total.mean - total.sold(position)
@@ -69,6 +57,18 @@ def _empty_week(outlook: Outlook) -> pl.Series:
     used = np.cumsum(outlook.demand.mean, axis=1) > outlook["position"][:, None]
     week = np.where(used.any(axis=1), used.argmax(axis=1), outlook.demand.horizon - 1)
     return pl.Series(np.datetime64(outlook.origin, "D") + 7 * week.astype("timedelta64[D]")).cast(pl.Date)
+
+
+def surpluses(outlook: Outlook, config: RiskConfig) -> pl.DataFrame:
+    """`risk_overstock` and `risk_dead_stock` rows. Effects are losses: negative money beside not owning the surplus."""
+    stocked = outlook.where(np.isfinite(outlook["position"]))
+    over = stocked.ended_by(DEAD_WEEKS) >= config.dead_stock
+    return pl.concat(
+        [
+            _surplus(stocked.where(~over), "risk_overstock", OVERSTOCK, config.overstock),
+            _surplus(stocked.where(over), "risk_dead_stock", DEAD_STOCK, config.dead_stock),
+        ]
+    )
 
 
 def _surplus(outlook: Outlook, kind: str, reason: pl.Expr, threshold: float) -> pl.DataFrame:
@@ -99,8 +99,9 @@ def _surplus(outlook: Outlook, kind: str, reason: pl.Expr, threshold: float) -> 
     )
 
 
-def _early_decline(outlook: Outlook, config: RiskConfig) -> pl.DataFrame:
-    """Products still rising whose decline is probable soon. What it costs depends on what is planned: no effect is given."""
+def early_declines(outlook: Outlook, config: RiskConfig) -> pl.DataFrame:
+    """`risk_early_decline` rows: products still rising whose decline is probable soon. What it costs depends on
+    what is planned: no effect is given."""
     column = f"p_decline_{EARLY_WEEKS}w"
     early: Mask = outlook.stage_in("introduction", "growth") & (outlook[column] >= config.early_decline)
     chosen = outlook.where(early)

@@ -50,6 +50,23 @@ def test_every_kind_follows_and_conforms_to_the_table(tmp_path: Path) -> None:
     assert frame.select(pl.col("reason").str.contains("NaN|null|\\{")).sum().item() == 0
 
 
+@pytest.mark.parametrize("weekly", [0.5, 3.0, 40.0])
+def test_no_product_is_told_to_order_and_to_clear(weekly: float, tmp_path: Path) -> None:
+    ends = [(0.0, 0.0, 0.0, 0.05), (0.1, 0.3, 0.5, 0.8), (0.5, 0.6, 0.7, 0.9)]
+    shops = [
+        Product(f"{i}-{stock}", weekly, p_end=end, supply=SUPPLY | {"on_hand": float(stock)})
+        for i, end in enumerate(ends)
+        for stock in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+    ]
+    kinds = decide(write_run(tmp_path / "run", shops), dataset(shops), tmp_path).group_by("sku_id").agg("kind")
+    ordering = {"reorder", "last_buy"}
+    clearing = {"markdown", "promote", "risk_overstock", "risk_dead_stock"}
+    told = [set(row) for row in kinds["kind"]]
+    assert any(row & ordering for row in told)
+    assert any(row & clearing for row in told)
+    assert not any(row & ordering and row & clearing for row in told)
+
+
 def test_substitutes_are_near_and_in_stock(tmp_path: Path) -> None:
     frame = decide(write_run(tmp_path / "run", PRODUCTS), dataset(PRODUCTS), tmp_path).filter(kind="substitute")
     assert frame.filter(sku_id="ending", rank=1)["other_sku_id"].to_list() == ["heir"]

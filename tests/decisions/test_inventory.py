@@ -1,5 +1,6 @@
 """Orders: the newsvendor's level, cases, lost sales, the last order of a life."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,19 @@ def test_order_lifts_the_position_to_the_newsvendor_quantile(tmp_path: Path) -> 
     order = plan(outlook, last=False, config=InventoryConfig(service_max=0.95))
     assert order.service[0] == pytest.approx(0.95)
     assert 60 + order.quantity[0] == pytest.approx(outlook.demand.total(4).quantile(0.95)[0], abs=2)
+
+
+def test_rare_large_orders_alone_fill_no_shelf_for_years(tmp_path: Path) -> None:
+    """Two units a week are expected, most of them in rare large orders: the level is the one whose last unit just pays its time in stock."""
+    outlook = outlook_of(tmp_path, Product("a", 2.0, supply=SUPPLY | {"on_hand": 0.0, "case_pack": 1.0}))
+    lumpy = replace(outlook, demand=replace(outlook.demand, variance=np.full_like(outlook.demand.variance, 84.0)))
+    level = plan(lumpy, last=False, config=InventoryConfig(service_max=0.98)).quantity
+    sellable = lumpy.demand.sellable(np.array([3.0]), np.array([4.0]), np.zeros(1))
+    assert level[0] < 0.7 * sellable.quantile(0.98)[0]
+    sold_by = lumpy.demand.lasts(level + lumpy.demand.total(3).mean)
+    assert sold_by[0] > 6
+    too_many = 4 - lumpy.left_over_value(sold_by) + lumpy["holding_cost"] * (sold_by - 3)
+    assert sellable.exceeded(level)[0] * 6 == pytest.approx((1 - sellable.exceeded(level)[0]) * too_many[0], rel=0.2)
 
 
 def test_no_order_where_stock_suffices(tmp_path: Path) -> None:
@@ -81,7 +95,8 @@ def test_effect_is_that_of_the_simulated_newsvendor(tmp_path: Path) -> None:
     total = outlook.demand.sellable(np.array([3.0]), np.array([4.0]), np.array([40.0]))
     draws = np.random.default_rng(1).gamma(total.mean[0] ** 2 / total.variance[0], total.variance[0] / total.mean[0], 200_000)
     sold = np.clip(draws - 40, 0, order.quantity[0])
-    too_many = (4 - outlook.left_over_value(4) + outlook["holding_cost"])[0]
+    sold_by = np.maximum(outlook.demand.lasts(40 + order.quantity), 4)  # what is left of the order then
+    too_many = (4 - outlook.left_over_value(sold_by) + outlook["holding_cost"] * (sold_by - 3))[0]
     profit = (10 - 4) * sold - too_many * (order.quantity[0] - sold)
     assert order.effect[0] == pytest.approx(profit.mean(), rel=0.02)
     assert order.effect_low[0] == pytest.approx(np.quantile(profit, 0.1), rel=0.05)

@@ -1,9 +1,11 @@
 """How fast a device works through a model's FLOPs: by its data sheet, or measured on this machine."""
 
 import os
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -20,8 +22,10 @@ USED, LEAST_USED, MOST_USED = 0.40, 0.25, 0.55
 NOISE = 1.25  # between a short calibration and a long run
 # processors that reading, DeepSpeed and Ray take from a training on all of them: in benchmarks.training.speed base reaches 0.82 on two
 BESIDE = 0.36
-REPEATS = 3
+REPEATS = 5
 LARGER = 4  # times the cases of the smaller calibration batch
+
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,31 +46,26 @@ class Rates:
 
 
 def measure(config: ModelConfig, widths: InputWidths, vocabulary: int, shape: Shape, precision: str, device: torch.device) -> Rates:
-    """Steps and forecasts of the model itself, at a small batch of `shape` and a larger one: their difference is the rate."""
+    """Steps and forecasts of the model itself, at a small batch of `shape` and a larger one by turns: their difference is the rate."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     shapes = [shape, shape.times(LARGER)]
     traces = [cost.trace(config, widths, vocabulary, s, dtype) for s in shapes]
     model = cost.build(config, widths, vocabulary).to(device, dtype)
-    step = training_step(model)
-    seconds = {}
-    for training in (True, False):
-        model.train(training)
-        for k, s in enumerate(shapes):
-            batch = {name: value.to(device) for name, value in cost.empty_batch(config, widths, s).items()}
-            work = (lambda: step(batch)) if training else (lambda: forecast(model, batch))  # noqa: B023
-            seconds[training, k] = best(work, device)
+    batches = [{name: value.to(device) for name, value in cost.empty_batch(config, widths, s).items()} for s in shapes]
+    learning = seconds(training_step(model.train()), batches, device)
+    forecasting = seconds(partial(forecast, model.eval()), batches, device)
     trained = [sum(t.forward.values()) + t.backward for t in traces]
     forward = [sum(t.forward.values()) for t in traces]
-    rate = (trained[1] - trained[0]) / max(seconds[True, 1] - seconds[True, 0], 1e-9)
-    ahead = (forward[1] - forward[0]) / max(seconds[False, 1] - seconds[False, 0], 1e-9)
+    rate = (trained[1] - trained[0]) / max(learning[1] - learning[0], 1e-9)
+    ahead = (forward[1] - forward[0]) / max(forecasting[1] - forecasting[0], 1e-9)
     left = 1.0 if device.type == "cuda" else 1 - BESIDE / len(os.sched_getaffinity(0))
-    return Rates(left * rate, ahead, max(0.0, seconds[True, 0] - trained[0] / rate) / left, 1 / NOISE, NOISE, HERE)
+    return Rates(left * rate, ahead, max(0.0, learning[0] - trained[0] / rate) / left, 1 / NOISE, NOISE, HERE)
 
 
-def training_step(model: nn.Module) -> Callable[[dict[str, torch.Tensor]], None]:
+def training_step(model: nn.Module) -> Callable[[Tensors], None]:
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
-    def step(batch: dict[str, torch.Tensor]) -> None:
+    def step(batch: Tensors) -> None:
         loss(model(batch), batch, LossConfig())[0].backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -76,18 +75,19 @@ def training_step(model: nn.Module) -> Callable[[dict[str, torch.Tensor]], None]
 
 
 @torch.inference_mode()
-def forecast(model: nn.Module, batch: dict[str, torch.Tensor]) -> None:
+def forecast(model: nn.Module, batch: Tensors) -> None:
     model(batch)
 
 
-def best(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds of the fastest of a few calls; the first does not count."""
-    work()
-    taken = []
-    for _ in range(REPEATS):
-        begun = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - begun)
-    return min(taken)
+def seconds(work: Callable[[Tensors], None], batches: Sequence[Tensors], device: torch.device) -> list[float]:
+    """Of each batch: the median of a few calls, by turns, as the speed of a machine wavers; the first round does not count."""
+    taken = [[timed(work, batch, device) for batch in batches] for _ in range(1 + REPEATS)]
+    return [statistics.median(of_batch) for of_batch in zip(*taken[1:], strict=True)]
+
+
+def timed(work: Callable[[Tensors], None], batch: Tensors, device: torch.device) -> float:
+    begun = time.perf_counter()
+    work(batch)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun

@@ -12,7 +12,7 @@ from plcp.size.hardware import GPUS
 from plcp.size.plan import Plan, Sizing, shape_of
 from plcp.training.runs import TrainConfig
 
-CALIBRATED = 8  # cases of the smaller calibration batch: with fewer, a processor is quicker than in a real step, its caches hold all
+CALIBRATED = 16  # cases of the smaller calibration batch: with fewer, a processor is quicker than in a real step, its caches hold all
 
 
 def sized(config: SizeConfig, given: dict[str, Any], train: TrainConfig, preset: str | None, horizon: int | None, measure: bool) -> Plan:

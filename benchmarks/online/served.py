@@ -19,7 +19,7 @@ from plcp.serving.app import Application, serving
 from plcp.serving.auth import new_token
 from plcp.serving.fast import switched
 
-THREADS = CORES = 2
+CORES = 2
 START_S = 120.0
 
 
@@ -34,8 +34,9 @@ class Host:
     @contextmanager
     def service(self, model: Path, prepared: Path, scores: Path | None = None) -> Iterator[None]:
         """The application, as `plcp serve --set serve.fast=true` hosts it."""
-        options: dict[str, Any] = {"fast": True, "port": self.port, "token_file": self.token_file, "threads": THREADS}
-        with serving(Application(model=model, prepared=prepared, scores=scores, **options)):
+        options: dict[str, Any] = {"fast": True, "port": self.port, "token_file": self.token_file}
+        replicas = {"min_replicas": CORES, "max_replicas": CORES}  # of one thread each: no lock of Python's lies between the cores
+        with serving(Application(model=model, prepared=prepared, scores=scores, **options, **replicas)):
             yield
 
 
@@ -52,11 +53,11 @@ def host(folder: Path) -> Iterator[Host]:
 
 
 @contextmanager
-def peer(kind: str, model: Path, prepared: Path) -> Iterator[int]:
+def peer(kind: str, threads: int, model: Path, prepared: Path) -> Iterator[int]:
     """`fastapi`, `litserve` or `workers`, LitServe with a worker for each thread (benchmarks.online.peers), in a process of its own; its
     port."""
     port = unused_port()
-    command = [sys.executable, "-m", "benchmarks.online.peers", kind, *map(str, (model, prepared, port, THREADS))]
+    command = [sys.executable, "-m", "benchmarks.online.peers", kind, *map(str, (model, prepared, port, threads))]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             await_answer(port, process)
@@ -81,8 +82,8 @@ def await_answer(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def own_memory() -> int:
-    """Bytes that the replica of Online holds itself: without the pages of files, which all processes share and the system takes back."""
+    """Bytes that a replica of Online, the largest, holds itself: without the pages of files, which all processes share and the system
+    takes back."""
     tree = psutil.Process().children(recursive=True)
-    replica = next(process for process in tree if "ServeReplica:plcp:Online" in " ".join(process.cmdline()))
-    status = Path(f"/proc/{replica.pid}/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) * 1024
+    replicas = [process.pid for process in tree if "ServeReplica:plcp:Online" in " ".join(process.cmdline())]
+    return max(int(Path(f"/proc/{pid}/status").read_text().split("RssAnon:")[1].split()[0]) for pid in replicas) * 1024

@@ -37,6 +37,7 @@ class Snapshot:
         self.keys = np.asarray(np.load(root / KEYS, mmap_mode="r"))  # (n,) uint64, ascending
         self.rows = np.asarray(np.load(root / ROWS, mmap_mode="r"))  # (n, 2) uint32: part, row in it
         self.part = lru_cache(OPEN)(lambda number: mapped(root / part_name(number)))  # goes with the snapshot
+        self.columns = lru_cache(OPEN)(lambda number, names: self.part(number).select(names))
         self.starts = np.concatenate([[0], np.cumsum(np.bincount(self.rows[:, 0]))]).astype(np.int64)  # rows before each part
 
     def __len__(self) -> int:
@@ -71,7 +72,7 @@ class Snapshot:
         """Rows at places, in their order."""
         part, row = self.rows[places].T
         if len(places) == 1:  # a lookup: no row is copied, and none of Polars' threads woken
-            return self.part(int(part[0]))[list(columns)].slice(int(row[0]), 1)
+            return self.columns(int(part[0]), tuple(columns)).slice(int(row[0]), 1)
         if len(places) and (part == part[0]).all():
             return self.part(int(part[0])).select(columns)[row]
         order = np.argsort(part, kind="stable")

@@ -8,9 +8,10 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from pydantic import ValidationError
+from starlette.types import Receive, Scope
 
-from plcp.serving import arrow, problems
-from plcp.serving.auth import Guard
+from plcp.serving import arrow, endpoint, problems
+from plcp.serving.endpoint import JSON, Answer, Endpoint
 from plcp.serving.problems import FieldError, ProblemDetails, ProblemError, invalid
 from plcp.serving.reading import RISKS, Sort
 from plcp.serving.schemas import (
@@ -32,7 +33,8 @@ from plcp.serving.service import Service
 from plcp.tables import CURVE, FORECAST, STAGES
 
 MAX_BODY = 64 << 20  # bytes
-JSON = "application/json"
+SCORE, SKU, SUBSTITUTES = "/v1/score", "/v1/sku/", "/substitutes"
+AS_JSON = (b"content-type", JSON.encode())
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemDetails, "description": title, "content": {problems.MEDIA_TYPE: {}}}
@@ -46,7 +48,22 @@ ASKED = {"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref":
 
 def create_api(service: Service, token: str | None) -> FastAPI:
     """The application over a service. `token` is the fingerprint of the token that requests must bear; None: loopback only."""
-    api = FastAPI(
+
+    def shortcut(scope: Scope) -> Answer | None:
+        path: str = scope["path"]
+        if scope["method"] == "GET" and path.startswith(SKU) and not path.endswith(SUBSTITUTES):
+            return lambda _: service.sku(path.removeprefix(SKU))
+        if scope["method"] == "POST" and path == SCORE and not scope["query_string"] and AS_JSON in scope["headers"]:
+            return score_in_json
+        return None
+
+    async def score_in_json(receive: Receive) -> bytes:
+        return await service.score(score_request(await endpoint.body_of(receive)))
+
+    api = Endpoint(
+        shortcut,
+        token,
+        MAX_BODY,
         title="PLCP",
         version=version("plcp"),
         description="Life-cycle forecasts of a catalog's products.",
@@ -54,8 +71,6 @@ def create_api(service: Service, token: str | None) -> FastAPI:
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    api.add_middleware(Guard, token=token, body_limit=MAX_BODY)
-    problems.install(api)
     reader = service.reader
     page = (files("plcp.serving") / "web" / "index.html").read_text()
 
@@ -73,7 +88,7 @@ def create_api(service: Service, token: str | None) -> FastAPI:
         return Ready(ready=True, model=service.forecaster.digest)
 
     @api.post(
-        "/v1/score",
+        SCORE,
         response_model=ScoreAnswer,
         responses=SCORED,
         openapi_extra=ASKED,
@@ -106,11 +121,11 @@ def create_api(service: Service, token: str | None) -> FastAPI:
     async def embed(request: ScoreRequest) -> EmbedAnswer:
         return await service.embed(request)
 
-    @api.get("/v1/sku/{sku_id:path}/substitutes", responses=ERRORS, summary="What to offer in a product's place")
+    @api.get(SKU + "{sku_id:path}" + SUBSTITUTES, responses=ERRORS, summary="What to offer in a product's place")
     async def substitutes(sku_id: str, limit: Annotated[int, Query(ge=1, le=50)] = 5) -> SubstitutesAnswer:
         return await service.search(reader.substitutes, sku_id, limit)
 
-    @api.get("/v1/sku/{sku_id:path}", response_model=SkuAnswer, responses=ERRORS, summary="A product, its sales, and its forecast")
+    @api.get(SKU + "{sku_id:path}", response_model=SkuAnswer, responses=ERRORS, summary="A product, its sales, and its forecast")
     async def sku(sku_id: str) -> Response:
         return Response(await service.sku(sku_id), media_type=JSON)
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from fastapi import FastAPI
-from pydantic import Field
+from pydantic import Field, model_validator
 from ray import serve
 from ray.serve import context
 from ray.serve._private import constants
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import LoggingConfig
 
 from plcp.base import Config, ConfigError, PlcpError
 from plcp.data.prepared import Prepared
@@ -35,10 +37,17 @@ class ServingConfig(Config):
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     token_file: Path | None = Field(None, description="file that holds the token; PLCP_TOKEN in the environment if not given")
     fast: bool = Field(False, description="HAProxy in front and Serve's throughput-optimised mode; needs a token")
-    replicas: int = Field(1, ge=1, description="most replicas of Online")
-    threads: int = Field(1, ge=1, description="passes a replica of Online makes beside one another, each on one core: as many as `cpus`")
+    min_replicas: int = Field(1, ge=1, description="replicas of Online that run even where nothing is asked")
+    max_replicas: int = Field(1, ge=1, description="replicas of Online that run at most, as many as are needed for what is asked")
+    threads: int = Field(
+        1,
+        ge=1,
+        description="passes a replica of Online makes beside one another, each on one core: as many as `cpus`; "
+        "for many small requests replicas of one thread are quicker, as threads share Python's lock",
+    )
     cpus: float = Field(1, gt=0, description="CPU cores it reserves")
     gpus: float = Field(0, ge=0, description="GPUs it reserves")
+    access_log: bool = Field(False, description="each request in Serve's log, which takes longer than looking a product up")
     cached_mib: int = Field(256, ge=1, description="memory of a replica for products kept ready to be forecast, MiB")
     batch: BatchConfig = BatchConfig()
     observations: str | None = Field(
@@ -53,6 +62,12 @@ class ServingConfig(Config):
     max_queued: int = Field(256, ge=1, description="requests that may wait; further ones get 503 and Retry-After")
     forecaster: ForecasterConfig = ForecasterConfig()
     catalog: ReplicaConfig = ReplicaConfig()
+
+    @model_validator(mode="after")
+    def _some_range(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
+        return self
 
 
 class Application(ServingConfig):
@@ -111,8 +126,13 @@ def build(config: Application) -> serve.Application:
         max_ongoing_requests=2 * config.batch.rows,
         max_queued_requests=config.max_queued,
         backpressure_config={"retry_after_s": RETRY_AFTER_S},
+        logging_config=LoggingConfig(log_level="INFO" if config.access_log else "WARNING"),
         ray_actor_options={"num_cpus": config.cpus, "num_gpus": config.gpus},
-        autoscaling_config={"min_replicas": 1, "max_replicas": config.replicas, "target_ongoing_requests": config.batch.rows / 2},
+        autoscaling_config={
+            "min_replicas": config.min_replicas,
+            "max_replicas": config.max_replicas,
+            "target_ongoing_requests": config.batch.rows / 2,
+        },
     )(serve.ingress()(Online))
     return online.bind(config, fingerprint(token) if token else None, catalog_deployment(config.catalog, beside=config.cpus).bind())
 

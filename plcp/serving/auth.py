@@ -76,15 +76,18 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        problem = self.refusal(scope, headers) or self.too_large(headers)
-        if problem:
+        if problem := self.refusal(scope):
             challenge = {"WWW-Authenticate": "Bearer"} if problem.details.status == 401 else None
             await respond(problem, challenge)(scope, receive, send)
             return
         await self.app(scope, self.limited(receive), send)
 
-    def refusal(self, scope: Scope, headers: Headers) -> ProblemError | None:
+    def refusal(self, scope: Scope) -> ProblemError | None:
+        """Why a request is not let in; None where it is."""
+        headers = Headers(scope=scope)
+        return self.unknown(scope, headers) or self.too_large(headers)
+
+    def unknown(self, scope: Scope, headers: Headers) -> ProblemError | None:
         if self.token is None:
             client, host = scope.get("client"), headers.get("host", "").rsplit(":", 1)[0]
             if not client or not is_loopback(client[0]) or host not in NAMES:

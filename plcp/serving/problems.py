@@ -70,31 +70,29 @@ def path_of(location: Sequence[str | int]) -> str:
     return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".") or "body"
 
 
+def answer_to(error: Exception, asked: str) -> JSONResponse:
+    """Any error as a problem. `asked` is the request's method and path."""
+    match error:
+        case ProblemError():
+            return respond(error)
+        case RequestValidationError():
+            wrong = [FieldError(field=path_of(e["loc"]), message=e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+            return respond(invalid(wrong))
+        case HTTPException():
+            status = error.status_code if error.status_code in TITLES else 400
+            return respond(ProblemError(status, f"{asked}: {error.detail}"), dict(error.headers or {}))
+        case DataError():
+            logging.getLogger(__name__).error("%s: %s", asked, error)
+            wait = {"Retry-After": "1"}
+            return respond(ProblemError(503, "the catalog or its last run cannot be read, or is being replaced; ask again"), wait)
+    return respond(ProblemError(500, "something failed here that should not; the server's log tells more"))
+
+
 def install(api: FastAPI) -> None:
     """Let every error of an application leave as a problem."""
 
-    @api.exception_handler(ProblemError)
-    async def problem(request: Request, error: ProblemError) -> JSONResponse:
-        return respond(error)
+    async def problem(request: Request, error: Exception) -> JSONResponse:
+        return answer_to(error, f"{request.method} {request.url.path}")
 
-    @api.exception_handler(RequestValidationError)
-    async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return respond(
-            invalid([FieldError(field=path_of(e["loc"]), message=e["msg"].removeprefix("Value error, ")) for e in error.errors()])
-        )
-
-    @api.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
-        status = error.status_code if error.status_code in TITLES else 400
-        return respond(ProblemError(status, f"{request.method} {request.url.path}: {error.detail}"), dict(error.headers or {}))
-
-    @api.exception_handler(DataError)
-    async def data(request: Request, error: DataError) -> JSONResponse:
-        logging.getLogger(__name__).error("%s %s: %s", request.method, request.url.path, error)
-        return respond(
-            ProblemError(503, "the catalog or its last run cannot be read, or is being replaced; ask again"), {"Retry-After": "1"}
-        )
-
-    @api.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        return respond(ProblemError(500, "something failed here that should not; the server's log tells more"))
+    for kind in (ProblemError, RequestValidationError, HTTPException, DataError, Exception):
+        api.add_exception_handler(kind, problem)

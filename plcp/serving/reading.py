@@ -14,12 +14,11 @@ from plcp.serving.nearest import substitutes
 from plcp.serving.observations import Told
 from plcp.serving.problems import ProblemError
 from plcp.serving.schemas import AlertPage, SkuPage, SubstitutesAnswer
-from plcp.serving.store import Catalogue, Decided, Decisions, Published, Shelf, Stock, history
-from plcp.tables import DECISION_KINDS, DECISIONS
+from plcp.serving.store import OF_RUN, Catalogue, Decided, Decisions, Published, Shelf, Stock, history
+from plcp.tables import DECISION_KINDS
 
 Sort = Literal["sku_id", "title", "list_price", "units", "ending"]
 RISKS = tuple(kind for kind in DECISION_KINDS if kind.startswith("risk_"))
-DECIDED = [column.name for column in DECISIONS.columns if column.name not in ("sku_id", "origin")]
 NO_SHELF = {"stage": pl.String, "units": pl.Float64, "ending": pl.Float64}
 
 
@@ -82,25 +81,19 @@ class Reader:
         """Raises ProblemError (404) for an unknown SKU."""
         place = int(present.catalogue.places([sku_id])[0])
         shelf, decisions = self.shelf(), self.decisions()
-        row = shelf.row(sku_id) if shelf else None
+        known = shelf.find(sku_id) if shelf else None
+        facts, forecast = known or (dict.fromkeys(OF_RUN), None)
         current = shelf and decisions and decisions.run == shelf.name
-        head = present.catalogue.facts(place) | {
-            "stage": row["stage"][0]["stage"] if row is not None and row["stage"][0] else None,
-            "units": row["units"][0] if row is not None else None,
-            "ending": row["ending"][0] if row is not None else None,
-            "run": shelf.name if shelf and row is not None else None,
-            "decisions": decisions.of(sku_id).select(DECIDED).to_dicts() if decisions and current else [],
-        }
-        history, reason = self._history(present, place), row["reason"][0] if row is not None else None
-        if row is None or reason is not None:
-            return Shown(head, history, row is not None, None, reason)
-        return Shown(head, history, True, row[["sku_id", "origin", "curve", "events", "stage"]].write_json()[1:-1].encode(), None)
+        head = present.catalogue.facts(place) | {name: facts[name] for name in ("stage", "units", "ending")}
+        head["run"] = shelf.name if shelf and known else None
+        head["decisions"] = decisions.of(sku_id) if decisions and current else []
+        return Shown(head, self._history(present, place), known is not None, forecast, facts["reason"])
 
     def _history(self, present: Present, place: int) -> bytes:
         own = present.catalogue.prepared
         columns = [name for name in ("sku_id", "units", "price") if name in present.catalogue.columns]
         stored = present.catalogue.snapshot.take(np.array([place]), columns)
-        return json.dumps(history(*self.live.observed(own, stored, present.now, present.told)), allow_nan=False).encode()
+        return history(*self.live.observed(own, stored, present.now, present.told))
 
     def skus(self, words: str, stage: str | None, sort: Sort, descending: bool, limit: int, offset: int) -> SkuPage:
         """Products found by words and by their stage in the last run; a page of them, those without a value last."""

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from datetime import date, timedelta
+from functools import lru_cache
 
 import numpy as np
-import polars as pl
 
-from plcp.forecast.values import WEEK, Values
+from plcp.forecast.values import Values
 from plcp.serving.cases import Case
 from plcp.serving.problems import ProblemError
 from plcp.serving.store import NAMED
-from plcp.tables import CURVE, EVENT_TABLE, EVENTS, STAGE_TABLE, STAGES, Table
+from plcp.serving.texts import number_texts
+from plcp.tables import CURVE, EVENT_TABLE, EVENT_WEEKS, EVENTS, LEVELS, STAGE_TABLE, STAGES, Table
 
 KEY = ("sku_id", "origin")
 
@@ -25,7 +27,9 @@ def row_format(table: Table) -> str:
 
 
 WEEK_ROW, EVENT_ROW, STAGE_ROW = (row_format(table) for table in (CURVE, EVENT_TABLE, STAGE_TABLE))
-EVENT_NAMES, STAGE_NAMES = (np.array([json.dumps(name) for name in names], dtype=object) for names in (EVENTS, STAGES))
+EVENT_NAMES, STAGE_NAMES = ([json.dumps(name) for name in names] for names in (EVENTS, STAGES))
+REST = f'"events":[{",".join([EVENT_ROW] * len(EVENTS))}],"stage":{STAGE_ROW}}}'
+WEEK_NUMBERS = 1 + len(LEVELS)
 
 
 def require_numbers(cases: Sequence[Case], values: Values) -> None:
@@ -41,39 +45,36 @@ def require_numbers(cases: Sequence[Case], values: Values) -> None:
 def forecast_lines(cases: Sequence[Case], values: Values) -> list[bytes]:
     """Each case's forecast as a JSON object; its numbers with the precision of float32, in which the model computes."""
     count, horizon = values.mean.shape
-    curve = np.concatenate([values.mean[:, :, None], values.quantiles], 2)
-    chances, stage, curve = number_texts([values.within, values.stage, curve])
-    weeks = np.stack([date_texts(values.starts[:, None] + np.arange(horizon) * WEEK), age_texts(values.age, horizon)], 2)
-    events = [np.broadcast_to(EVENT_NAMES[:, None], (count, len(EVENTS), 1)), chances, date_texts(values.dates)]
-    fields = [np.concatenate([weeks, curve], 2), np.concatenate(events, 2), STAGE_NAMES[values.named][:, None], stage]
-    rows = np.concatenate([part.reshape(count, -1) for part in fields], 1).tolist()
-    form = f'"curve":[{",".join([WEEK_ROW] * horizon)}],"events":[{",".join([EVENT_ROW] * len(EVENTS))}],"stage":{STAGE_ROW}}}'
-    return [(head(case) + form % tuple(row)).encode() for case, row in zip(cases, rows, strict=True)]
+    curve = np.concatenate([values.mean[:, :, None], values.quantiles], 2).reshape(count, -1)
+    texts = number_texts(np.concatenate([curve, values.within.reshape(count, -1), values.stage], 1))
+    ages = [None if age != age else int(age) for age in values.age.tolist()]
+    rows = zip(cases, texts, values.starts.tolist(), ages, values.dates.tolist(), values.named.tolist(), strict=True)
+    return [line(case, row, week_rows(start, age, horizon), dates, stage) for case, row, start, age, dates, stage in rows]
 
 
-def head(case: Case) -> str:
-    return f'{{"sku_id":{json.dumps(case.sku_id, ensure_ascii=False)},"origin":"{case.origin}",'
+def line(case: Case, numbers: Sequence[str], weeks: str, dates: Sequence[Sequence[date | None]], stage: int) -> bytes:
+    """`numbers` are those of the curve, then of the events, then of the stage."""
+    edge = len(numbers) - len(STAGES)
+    first = edge - len(EVENTS) * len(EVENT_WEEKS)
+    rest: list[str] = []
+    for name, begin, of_event in zip(EVENT_NAMES, range(first, edge, len(EVENT_WEEKS)), dates, strict=True):
+        rest += [name, *numbers[begin : begin + len(EVENT_WEEKS)], *map(date_text, of_event)]
+    rest += [STAGE_NAMES[stage], *numbers[edge:]]
+    head = f'{{"sku_id":{json.dumps(case.sku_id, ensure_ascii=False)},"origin":"{case.origin}",'
+    return (head + weeks % tuple(numbers[:first]) + REST % tuple(rest)).encode()
 
 
-def number_texts(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The shortest text of each number that tells it from its neighbours in float32."""
-    flat = np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32)
-    texts = np.array(pl.Series(flat).cast(pl.String).to_list(), dtype=object)
-    edges = np.cumsum([part.size for part in parts])[:-1]
-    return [text.reshape(part.shape) for text, part in zip(np.split(texts, edges), parts, strict=True)]
+@lru_cache(1024)
+def week_rows(start: date, age: int | None, horizon: int) -> str:
+    """The curve of products that begin alike, with places for its numbers."""
+    ages = ["null" if age is None else str(age + week) for week in range(horizon)]
+    numbers = ["%s"] * WEEK_NUMBERS
+    return f'"curve":[{",".join(WEEK_ROW % (date_text(start + timedelta(weeks=w)), ages[w], *numbers) for w in range(horizon))}],'
 
 
-def date_texts(dates: np.ndarray) -> np.ndarray:
-    """datetime64[D] as JSON, null where there is none."""
-    texts = {date: f'"{date}"' for date in np.unique(dates[~np.isnat(dates)])}
-    flat = [texts.get(date, "null") for date in dates.reshape(-1)]
-    return np.array(flat, dtype=object).reshape(dates.shape)
-
-
-def age_texts(age: np.ndarray, horizon: int) -> np.ndarray:
-    """Age in each week forecast, (n, horizon), null where the launch is not visible."""
-    texts = [[str(int(first) + week) for week in range(horizon)] if first == first else ["null"] * horizon for first in age.tolist()]
-    return np.array(texts, dtype=object).reshape(len(age), horizon)
+@lru_cache(4096)
+def date_text(day: date | None) -> str:
+    return "null" if day is None else f'"{day}"'
 
 
 def skipped(case: Case) -> dict[str, str]:

@@ -3,12 +3,12 @@
 import logging
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from math import isfinite
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import polars as pl
@@ -23,10 +23,11 @@ from plcp.forecast.runs import Run, latest
 from plcp.forecast.shelves import FACTS, forecasts, products
 from plcp.forecast.snapshot import mapped
 from plcp.serving.problems import ProblemError
+from plcp.serving.texts import number_texts
 
 LOOK_S = 0.1  # between two looks at whether something is newer: a request shall not wait for the disk
 NAMED = 20  # unknown SKUs that an error spells out
-SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+OF_RUN = ("stage", "units", "ending", "reason")  # facts of a forecast, and why there is none
 LISTED = ("sku_id", "title", "category", "brand", "list_price")
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ class Catalogue:
 
     def facts(self, place: int) -> dict[str, Any]:
         """What is known of a product by name: sku_id and FACTS."""
-        return self.snapshot.take(np.array([place]), ["sku_id", *FACTS]).to_dicts()[0]
+        return self.snapshot.take(np.array([place]), ["sku_id", *FACTS]).row(0, named=True)
 
     def search(self, words: str) -> pl.LazyFrame:
         """LISTED of the products of whose key, title, category and brand every word given is a part."""
@@ -147,12 +148,17 @@ class Shelf:
     def name(self) -> str:
         return self.run.root.name
 
-    def row(self, sku_id: str) -> pl.DataFrame | None:
-        """One product's forecast (see shelves.forecasts); None where the run does not know it."""
+    def find(self, sku_id: str) -> tuple[dict[str, Any], bytes | None] | None:
+        """What the run says of a product: stage, units, ending and reason (why there is no forecast), and its forecast in JSON. None where
+        the run does not know it."""
         place = self.snapshot.find([sku_id])
         if place[0] < 0:
             return None
-        return self.snapshot.take(place, ["sku_id", "origin", "curve", "events", "stage", "reason", "units", "ending"])
+        facts = self.snapshot.take(place, OF_RUN).row(0, named=True)
+        facts["stage"] = facts["stage"] and facts["stage"]["stage"]
+        if facts["reason"] is not None:
+            return facts, None
+        return facts, self.snapshot.take(place, ["sku_id", "origin", "curve", "events", "stage"]).write_json()[1:-1].encode()
 
     def listed(self) -> pl.LazyFrame:
         """sku_id, stage (null where skipped), units and ending of every product."""
@@ -165,12 +171,14 @@ class Decisions:
     def __init__(self, folder: Path) -> None:
         self.run = pl.read_parquet_metadata(folder / "part-00000.parquet").get("run")
         self.path = folder / BY_SKU
-        self._rows = mapped(self.path)
+        rows = mapped(self.path)
+        self._skus, self._rows = rows["sku_id"].to_arrow(), rows.drop("sku_id", "origin")
 
-    def of(self, sku_id: str) -> pl.DataFrame:
-        skus = self._rows["sku_id"]
-        first, after = (skus.search_sorted(sku_id, side=side) for side in SIDES)
-        return self._rows[first:after]
+    def of(self, sku_id: str) -> list[dict[str, Any]]:
+        """Its decisions, without its key."""
+        first = bisect_left(self._skus, sku_id, key=str)
+        after = bisect_right(self._skus, sku_id, first, key=str)
+        return self._rows.slice(first, after - first).to_dicts() if first < after else []
 
     def scan(self) -> pl.LazyFrame:
         return pl.scan_ipc(self.path)
@@ -214,19 +222,18 @@ class Published:
             return None
 
 
-def history(frame: pl.DataFrame, timeline: Timeline) -> list[dict[str, Any]]:
-    """week, units, price of the first row of a shard's frame; units are None where the shop was shut, price where unknown."""
-    units = frame["units"].to_numpy()[0].copy()
-    units[list(timeline.closed)] = np.nan
-    price = frame["price"].to_numpy()[0] if "price" in frame.columns else np.full(timeline.weeks, np.nan)
-    rows = zip(week_texts(timeline), known(units), known(price.astype(np.float64)), strict=True)
-    return [{"week": week, "units": sold, "price": paid} for week, sold, paid in rows]
-
-
-def known(values: np.ndarray) -> list[float | None]:
-    return [value if isfinite(value) else None for value in values.tolist()]
+def history(frame: pl.DataFrame, timeline: Timeline) -> bytes:
+    """week, units, price of the first row of a shard's frame as JSON; units are null where the shop was shut, price where unknown."""
+    numbers = np.full((timeline.weeks, 2), np.nan, np.float32)
+    numbers[:, 0] = frame["units"].to_numpy()[0]
+    numbers[list(timeline.closed), 0] = np.nan
+    if "price" in frame.columns:
+        numbers[:, 1] = frame["price"].to_numpy()[0]
+    return (weeks_form(timeline) % tuple(number_texts(numbers.reshape(1, -1))[0])).encode()
 
 
 @lru_cache(8)
-def week_texts(timeline: Timeline) -> list[str]:
-    return [str(timeline.date(index)) for index in range(timeline.weeks)]
+def weeks_form(timeline: Timeline) -> str:
+    """The rows of a history, with places for its numbers."""
+    rows = (f'{{"week":"{timeline.date(index)}","units":%s,"price":%s}}' for index in range(timeline.weeks))
+    return f"[{','.join(rows)}]"

@@ -28,7 +28,7 @@ from plcp.serving.cases import Case
 from plcp.serving.problems import MEDIA_TYPE, ProblemError
 from plcp.serving.reading import Shown
 from plcp.serving.schemas import SkuAnswer
-from plcp.serving.store import known
+from plcp.serving.texts import number_texts
 from tests.conftest import little_shop, photo
 from tests.forecast.shop import score_here, tiny_artifact
 from tests.serving.conftest import Shop, client_of, service
@@ -241,7 +241,7 @@ def test_numbers_that_are_none_are_null() -> None:
     shown = Shown({"units": np.nan, "decisions": [{"expected_effect": -np.inf, "rank": 1}]}, b"[]", True, None, None)
     answer = json.loads(shown.body(None, None), parse_constant=pytest.fail)
     assert (answer["units"], answer["decisions"]) == (None, [{"expected_effect": None, "rank": 1}])
-    assert known(np.array([np.inf, 2.5, np.nan])) == [None, 2.5, None]
+    assert number_texts(np.array([[np.inf, 2.5], [np.nan, 0]])) == [["null", "2.5"], ["null", "0.0"]]
 
 
 def test_without_a_run_the_forecast_is_made_for_the_request(shop: Shop) -> None:

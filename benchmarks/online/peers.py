@@ -1,8 +1,10 @@
 """The peers: the same model, cases and JSON behind a bare FastAPI + uvicorn app, with the same batching, and behind LitServe with its own.
 
-python -m benchmarks.online.peers fastapi|litserve|workers MODEL PREPARED PORT THREADS
+python -m benchmarks.online.peers fastapi|processes|litserve|workers MODEL PREPARED PORT THREADS
 """
 
+import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +22,8 @@ from plcp.serving import scorer
 from plcp.serving.batching import BatchConfig, Batcher
 from plcp.serving.cases import Case, Packer
 from plcp.serving.schemas import ScoreRequest
+
+SOURCE = "PLCP_BENCH_PEER"  # tells processes of their own what to serve
 
 
 class Model:
@@ -40,6 +44,22 @@ class Model:
 
 
 def fastapi(model: Path, prepared: Path, port: int, threads: int) -> None:
+    uvicorn.run(app_of(model, prepared, threads), host="127.0.0.1", port=port, access_log=False, log_level="warning")
+
+
+def processes(model: Path, prepared: Path, port: int, threads: int) -> None:
+    """As many processes of one thread each."""
+    os.environ[SOURCE] = json.dumps([str(model), str(prepared)])
+    serve = partial(uvicorn.run, host="127.0.0.1", port=port, access_log=False, log_level="warning")
+    serve("benchmarks.online.peers:app_of_environment", factory=True, workers=threads)
+
+
+def app_of_environment() -> FastAPI:
+    model, prepared = json.loads(os.environ[SOURCE])
+    return app_of(Path(model), Path(prepared), 1)
+
+
+def app_of(model: Path, prepared: Path, threads: int) -> FastAPI:
     loaded, app = Model(model, prepared, threads), FastAPI()
     load, begin = partial(loaded.packer.load, BatchConfig()), partial(torch.set_num_threads, 1)
     batcher: Batcher[Case, bytes] = Batcher(loaded.forecasts, load, begin, threads)
@@ -48,7 +68,7 @@ def fastapi(model: Path, prepared: Path, port: int, threads: int) -> None:
     async def score(request: ScoreRequest) -> Response:
         return Response(await batcher([loaded.cases[sku] for sku in request.sku_ids]), media_type="application/json")
 
-    uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")
+    return app
 
 
 class Score(litserve.LitAPI):
@@ -87,5 +107,10 @@ def lit(model: Path, prepared: Path, port: int, threads: int, workers: int = 1) 
 if __name__ == "__main__":
     kind, model, prepared, port, threads = sys.argv[1:]
     with_workers = partial(lit, workers=int(threads))
-    kinds: dict[str, Callable[[Path, Path, int, int], None]] = {"fastapi": fastapi, "litserve": lit, "workers": with_workers}
+    kinds: dict[str, Callable[[Path, Path, int, int], None]] = {
+        "fastapi": fastapi,
+        "processes": processes,
+        "litserve": lit,
+        "workers": with_workers,
+    }
     kinds[kind](Path(model), Path(prepared), int(port), int(threads))

@@ -33,7 +33,7 @@ class Host:
 
     @contextmanager
     def service(self, model: Path, prepared: Path, scores: Path | None = None) -> Iterator[None]:
-        """The application, as `plcp serve --set serve.fast=true` hosts it."""
+        """The application, as `plcp serve --set serve.fast=true` hosts it with a replica for each core."""
         options: dict[str, Any] = {"fast": True, "port": self.port, "token_file": self.token_file}
         replicas = {"min_replicas": CORES, "max_replicas": CORES}  # of one thread each: no lock of Python's lies between the cores
         with serving(Application(model=model, prepared=prepared, scores=scores, **options, **replicas)):
@@ -82,8 +82,8 @@ def await_answer(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def own_memory() -> int:
-    """Bytes that a replica of Online, the largest, holds itself: without the pages of files, which all processes share and the system
-    takes back."""
+    """Bytes that the replicas of Online hold themselves: without the pages of files, which all processes share and the system takes
+    back."""
     tree = psutil.Process().children(recursive=True)
     replicas = [process.pid for process in tree if "ServeReplica:plcp:Online" in " ".join(process.cmdline())]
-    return max(int(Path(f"/proc/{pid}/status").read_text().split("RssAnon:")[1].split()[0]) for pid in replicas) * 1024
+    return sum(int(Path(f"/proc/{pid}/status").read_text().split("RssAnon:")[1].split()[0]) for pid in replicas) * 1024

@@ -31,8 +31,14 @@ from plcp.serving.arrow import MEDIA_TYPE
 SKUS, LARGE, SECONDS = 10_000, 1_000_000, 8.0
 ASKED = 2000  # SKUs that single requests ask for, by turns
 READY = 8  # times that each is asked for before, so that each replica has it ready
-PEERS = (("fastapi", "fastapi", 1), ("fastapi", "fastapi", 2), ("litserve", "litserve", 2), ("litserve", "workers", 2))  # the better counts
-BULK, BULKS = 1000, 2  # SKUs of a bulk request, and connections that send them
+PEERS = (  # their kind, how they run, and threads; the better of a kind counts
+    ("fastapi", "fastapi", 1),
+    ("fastapi", "fastapi", 2),
+    ("fastapi", "processes", 2),
+    ("litserve", "litserve", 2),
+    ("litserve", "workers", 2),
+)
+BULK, BULKS = 1000, 4  # SKUs of a bulk request, and connections that send them
 MANY, READERS = 32, 16  # connections
 OVER_BARE_MS, RATE, P99_MS, OF_LITSERVE, OF_FASTAPI, OF_BARE, SKU_P99_MS, GROWTH = 2, 1200, 60, 2, 0.4, 0.85, 10, 1.1
 
@@ -73,9 +79,9 @@ def of_preset(scene: Scene, preset: str, bares: tuple[Bare, Bare], host: Host) -
     skus, port, token = skus_of(scene.shop, ASKED), host.port, host.token
     eager, of_bare = bares[0], bares[0].best(bares[1])
     cold = sound(load.measure(Load(port, single(skus[:200], token), 1, scene.seconds, warm_up=0, once=True)))
-    for _ in range(READY):  # all products ready
-        sound(load.measure(Load(port, bulk(skus, token), BULKS, scene.seconds, warm_up=0, once=True)))
-    one = sound(load.measure(Load(port, single(skus, token), 1, scene.seconds)))
+    alone = Load(port, single(skus, token), 1, scene.seconds)
+    make_ready(alone)
+    one = sound(load.measure(alone))
     many = sound(load.measure(Load(port, bulk(skus, token), BULKS, scene.seconds)))
     most, rate = of_bare.single_ms + OVER_BARE_MS, many.rate * len(skus) / len(bulk(skus, token))
     return [
@@ -98,9 +104,14 @@ def of_preset(scene: Scene, preset: str, bares: tuple[Bare, Bare], host: Host) -
 def crowd(scene: Scene, port: int, token: str = "") -> Outcome:
     """Many clients at once that each ask for one product, all of which have been asked for before."""
     asked = Load(port, single(skus_of(scene.shop, ASKED), token), MANY, scene.seconds)
-    for _ in range(READY):
-        sound(load.measure(replace(asked, warm_up=0, once=True)))
+    make_ready(asked)
     return sound(load.measure(asked))
+
+
+def make_ready(asked: Load) -> None:
+    """Every product asked for, until each replica has it ready."""
+    for _ in range(READY):
+        sound(load.measure(replace(asked, connections=MANY, warm_up=0, once=True)))
 
 
 def beside_peers(ours: Outcome, fastapi: Outcome, litserve: Outcome) -> list[Figure]:
@@ -120,7 +131,7 @@ def ratio(name: str, ours: float, other: float, least: float) -> Figure:
 
 
 def reading(scene: Scene, skus: Sequence[str], host: Host) -> tuple[Outcome, int]:
-    """GET /sku/{id} all over a catalog, of a service that answered nothing yet, and its replica's own memory after half of the products."""
+    """GET /sku/{id} all over a catalog, of a service that answered nothing yet, and its replicas' own memory after half of the products."""
     asked = [load.get(f"/v1/sku/{sku}", host.token) for sku in skus]
     others = Load(host.port, asked[1::2], READERS, scene.seconds)
     sound(load.measure(replace(others, requests=asked[::2], warm_up=0, once=True)))  # as many whatever the size and the speed
@@ -139,7 +150,7 @@ def of_size(small: tuple[Outcome, int], large: tuple[Outcome, int], skus: int, t
         ),
         Figure(f"GET /sku over {times * skus:,} SKUs, {READERS} connections", round(many.rate), "1/s"),
         Figure(
-            f"replica's own memory at {times * skus:,} SKUs", much >> 20, "MiB", little >> 20, round(much / little, 3),
+            f"replicas' own memory at {times * skus:,} SKUs", much >> 20, "MiB", little >> 20, round(much / little, 3),
             f"≤ {GROWTH} × as at {skus:,}", much <= GROWTH * little,
         ),
     ]  # fmt: skip

@@ -68,9 +68,9 @@ def plan(outlook: Outlook, last: bool, config: InventoryConfig) -> Plan:
         return outlook["unit_cost"] - outlook.left_over_value(sold_by) + outlook["holding_cost"] * (sold_by - lead)
 
     level = _newsvendor_level(sellable, margin, cost_of_too_many, config.service_max)
-    too_many = cost_of_too_many(level)
-    service = np.minimum(margin / (margin + too_many), config.service_max)
     quantity = _orderable(level - stock, outlook["case_pack"], outlook["min_order"])
+    too_many = cost_of_too_many(np.maximum(level, stock + quantity))  # whole cases may lie longer than what is wanted
+    service = 1 - sellable.exceeded(level)
 
     def profit(sold: Array) -> Array:
         return margin * sold - too_many * (quantity - sold)

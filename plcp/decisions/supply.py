@@ -67,6 +67,6 @@ def _supply(supply: pl.LazyFrame | None, config: SupplyConfig) -> pl.LazyFrame:
         review_weeks=pl.col("review_weeks").fill_null(config.review_weeks).ceil().clip(1),
         case_pack=pl.col("case_pack").fill_null(1).clip(1),
         min_order=pl.col("min_order").fill_null(0),
-        salvage=pl.col("salvage").fill_null(cost * config.salvage_share),
+        salvage=pl.min_horizontal(pl.col("salvage").fill_null(cost * config.salvage_share), cost),  # what brings more is no loss
         holding_cost=pl.col("holding_cost").fill_null(cost * config.holding_rate / WEEKS_PER_YEAR),
     )

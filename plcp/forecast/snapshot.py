@@ -29,6 +29,20 @@ BUILDERS = min(8, os.cpu_count() or 1)  # parts made at a time
 OPEN = 512  # parts kept mapped: what a replica holds of its own does not grow with the catalog
 
 
+class Part:
+    """The rows of one file."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self._columns: dict[tuple[str, ...], pl.DataFrame] = {}
+
+    def columns(self, names: tuple[str, ...]) -> pl.DataFrame:
+        """Some of the columns: choosing them takes longer than taking a row of them, so the choice is kept."""
+        if (chosen := self._columns.get(names)) is None:
+            chosen = self._columns[names] = self.frame[list(names)]
+        return chosen
+
+
 class Snapshot:
     """An opened folder. A place is a row's number in the index."""
 
@@ -36,12 +50,15 @@ class Snapshot:
         self.root, self.source = root, source
         self.keys = np.asarray(np.load(root / KEYS, mmap_mode="r"))  # (n,) uint64, ascending
         self.rows = np.asarray(np.load(root / ROWS, mmap_mode="r"))  # (n, 2) uint32: part, row in it
-        self.part = lru_cache(OPEN)(lambda number: mapped(root / part_name(number)))  # goes with the snapshot
-        self.columns = lru_cache(OPEN)(lambda number, names: self.part(number).select(names))
+        self._part = lru_cache(OPEN)(lambda number: Part(mapped(root / part_name(number))))  # goes with the snapshot
         self.starts = np.concatenate([[0], np.cumsum(np.bincount(self.rows[:, 0]))]).astype(np.int64)  # rows before each part
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def part(self, number: int) -> pl.DataFrame:
+        """All rows of a file, where they lie."""
+        return self._part(number).frame
 
     def find(self, sku_ids: Sequence[str]) -> np.ndarray:
         """Place of each SKU, (n,) int64; -1 where it is unknown."""
@@ -72,7 +89,7 @@ class Snapshot:
         """Rows at places, in their order."""
         part, row = self.rows[places].T
         if len(places) == 1:  # a lookup: no row is copied, and none of Polars' threads woken
-            return self.columns(int(part[0]), tuple(columns)).slice(int(row[0]), 1)
+            return self._part(int(part[0])).columns(tuple(columns)).slice(int(row[0]), 1)
         if len(places) and (part == part[0]).all():
             return self.part(int(part[0])).select(columns)[row]
         order = np.argsort(part, kind="stable")

@@ -4,13 +4,13 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from pydantic import ValidationError
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 
-from plcp.serving import arrow, endpoint, problems
+from plcp.serving import arrow, problems
 from plcp.serving.endpoint import JSON, Answer, Endpoint
 from plcp.serving.problems import FieldError, ProblemDetails, ProblemError, invalid
 from plcp.serving.reading import RISKS, Sort
@@ -34,7 +34,6 @@ from plcp.tables import CURVE, FORECAST, STAGES
 
 MAX_BODY = 64 << 20  # bytes
 SCORE, SKU, SUBSTITUTES = "/v1/score", "/v1/sku/", "/substitutes"
-AS_JSON = (b"content-type", JSON.encode())
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemDetails, "description": title, "content": {problems.MEDIA_TYPE: {}}}
@@ -46,19 +45,19 @@ SCORED: dict[int | str, dict[str, Any]] = {**ERRORS, 415: PROBLEMS[415], 200: {"
 ASKED = {"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}, **BINARY}}}
 
 
-def create_api(service: Service, token: str | None) -> FastAPI:
+def create_api(service: Service, token: str | None) -> Endpoint:
     """The application over a service. `token` is the fingerprint of the token that requests must bear; None: loopback only."""
 
     def shortcut(scope: Scope) -> Answer | None:
         path: str = scope["path"]
         if scope["method"] == "GET" and path.startswith(SKU) and not path.endswith(SUBSTITUTES):
             return lambda _: service.sku(path.removeprefix(SKU))
-        if scope["method"] == "POST" and path == SCORE and not scope["query_string"] and AS_JSON in scope["headers"]:
+        if scope["method"] == "POST" and path == SCORE and not scope["query_string"] and content_types(scope) == [JSON.encode()]:
             return score_in_json
         return None
 
-    async def score_in_json(receive: Receive) -> bytes:
-        return await service.score(score_request(await endpoint.body_of(receive)))
+    async def score_in_json(request: Request) -> bytes:
+        return await service.score(score_request(await request.body()))
 
     api = Endpoint(
         shortcut,
@@ -107,7 +106,7 @@ def create_api(service: Service, token: str | None) -> FastAPI:
             raise invalid(
                 [FieldError(field="table", message=f"goes with {arrow.MEDIA_TYPE} alone; leave it out, JSON has curve, events and stage")]
             )
-        return Response(await service.score(score_request(await request.body())), media_type=JSON)
+        return Response(await score_in_json(request), media_type=JSON)
 
     @api.post("/v1/observe", responses=ERRORS, summary="Tell sales, prices and stock as they happen")
     async def observe(request: ObserveRequest) -> ObserveAnswer:
@@ -153,6 +152,10 @@ def create_api(service: Service, token: str | None) -> FastAPI:
         return await service.model()
 
     return api
+
+
+def content_types(scope: Scope) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == b"content-type"]
 
 
 async def body_of(request: Request, most: int) -> bytes:

@@ -1,17 +1,18 @@
 """The endpoint's application, with a short way for what is asked most."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from plcp.serving import problems
 from plcp.serving.auth import Guard
 
 JSON = "application/json"
-Answer = Callable[[Receive], Awaitable[bytes]]
+Answer = Callable[[Request], Awaitable[bytes]]
 
 
 class Endpoint(FastAPI):
@@ -30,20 +31,13 @@ class Endpoint(FastAPI):
             await super().__call__(scope, receive, send)
             return
         try:
-            response = Response(await answer(self._guard.limited(receive)), media_type=JSON)
+            response = Response(await answer(Request(scope, self._guard.limited(receive))), media_type=JSON)
+        except ClientDisconnect:
+            return
         except Exception as error:
-            asked = f"{scope['method']} {scope['path']}"
-            response = problems.answer_to(error, asked)
-            if response.status_code == 500:
-                logging.getLogger(__name__).exception(asked)
+            response = problems.answer_to(error, f"{scope['method']} {quote(scope['path'])}")
+            await response(scope, receive, send)
+            if not isinstance(error, problems.FORESEEN):  # Serve logs and counts it, as what Starlette raises
+                raise
+            return
         await response(scope, receive, send)
-
-
-async def body_of(receive: Receive) -> bytes:
-    """A request's whole body."""
-    parts, more = [], True
-    while more:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(parts)

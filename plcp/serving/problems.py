@@ -70,6 +70,9 @@ def path_of(location: Sequence[str | int]) -> str:
     return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".") or "body"
 
 
+FORESEEN = (ProblemError, RequestValidationError, HTTPException, DataError)
+
+
 def answer_to(error: Exception, asked: str) -> JSONResponse:
     """Any error as a problem. `asked` is the request's method and path."""
     match error:
@@ -94,5 +97,5 @@ def install(api: FastAPI) -> None:
     async def problem(request: Request, error: Exception) -> JSONResponse:
         return answer_to(error, f"{request.method} {request.url.path}")
 
-    for kind in (ProblemError, RequestValidationError, HTTPException, DataError, Exception):
+    for kind in (*FORESEEN, Exception):
         api.add_exception_handler(kind, problem)

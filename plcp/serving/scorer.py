@@ -46,7 +46,7 @@ def forecast_lines(cases: Sequence[Case], values: Values) -> list[bytes]:
     """Each case's forecast as a JSON object; its numbers with the precision of float32, in which the model computes."""
     count, horizon = values.mean.shape
     curve = np.concatenate([values.mean[:, :, None], values.quantiles], 2).reshape(count, -1)
-    texts = number_texts(np.concatenate([curve, values.within.reshape(count, -1), values.stage], 1))
+    texts = number_texts(np.concatenate([curve, values.within.reshape(count, -1), values.stage], 1).astype(np.float32))
     ages = [None if age != age else int(age) for age in values.age.tolist()]
     rows = zip(cases, texts, values.starts.tolist(), ages, values.dates.tolist(), values.named.tolist(), strict=True)
     return [line(case, row, week_rows(start, age, horizon), dates, stage) for case, row, start, age, dates, stage in rows]

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import gc
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -79,8 +78,6 @@ class Service:
         self._probe = self.packer.cases(shard_of_products([PROBE], stock.catalogue().prepared))
         self._pass([self._probe] * 2)  # warms up, and fails here if the model cannot answer
         self._checking, self._checked = asyncio.Lock(), time.monotonic()
-        gc.collect()
-        gc.freeze()  # the collector need not go over what stays for good while a request waits
 
     def _pass(self, requests: list[Sequence[Case]]) -> list[list[bytes]]:
         """The forecasts of each request's cases in JSON, from one pass through the model."""

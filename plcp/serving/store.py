@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -171,8 +172,8 @@ class Decisions:
     def __init__(self, folder: Path) -> None:
         self.run = pl.read_parquet_metadata(folder / "part-00000.parquet").get("run")
         self.path = folder / BY_SKU
-        rows = mapped(self.path)
-        self._skus, self._rows = rows["sku_id"].to_arrow(), rows.drop("sku_id", "origin")
+        rows = mapped(self.path)  # sorted by the bytes of the SKU, which is Python's order of strings too
+        self._skus, self._rows = rows["sku_id"].to_arrow(compat_level=pl.CompatLevel.newest()), rows.drop("sku_id", "origin")
 
     def of(self, sku_id: str) -> list[dict[str, Any]]:
         """Its decisions, without its key."""
@@ -224,12 +225,11 @@ class Published:
 
 def history(frame: pl.DataFrame, timeline: Timeline) -> bytes:
     """week, units, price of the first row of a shard's frame as JSON; units are null where the shop was shut, price where unknown."""
-    numbers = np.full((timeline.weeks, 2), np.nan, np.float32)
-    numbers[:, 0] = frame["units"].to_numpy()[0]
-    numbers[list(timeline.closed), 0] = np.nan
-    if "price" in frame.columns:
-        numbers[:, 1] = frame["price"].to_numpy()[0]
-    return (weeks_form(timeline) % tuple(number_texts(numbers.reshape(1, -1))[0])).encode()
+    units = frame["units"].to_numpy().copy()
+    units[:, list(timeline.closed)] = np.nan
+    price = frame["price"].to_numpy() if "price" in frame.columns else np.full((1, timeline.weeks), np.nan)
+    (sold,), (paid,) = number_texts(units), number_texts(price)
+    return (weeks_form(timeline) % tuple(chain.from_iterable(zip(sold, paid, strict=True)))).encode()
 
 
 @lru_cache(8)

@@ -23,6 +23,7 @@ NOISE = 1.25  # between a short calibration and a long run
 # processors that reading, DeepSpeed and Ray take from a training on all of them: in benchmarks.training.speed base reaches 0.82 on two
 BESIDE = 0.36
 REPEATS = 5
+NOISE_SHARE = 0.1  # of a time, within which two of them do not differ
 LARGER = 4  # times the cases of the smaller calibration batch
 
 Tensors = dict[str, torch.Tensor]
@@ -56,10 +57,15 @@ def measure(config: ModelConfig, widths: InputWidths, vocabulary: int, shape: Sh
     forecasting = seconds(partial(forecast, model.eval()), batches, device)
     trained = [sum(t.forward.values()) + t.backward for t in traces]
     forward = [sum(t.forward.values()) for t in traces]
-    rate = (trained[1] - trained[0]) / max(learning[1] - learning[0], 1e-9)
-    ahead = (forward[1] - forward[0]) / max(forecasting[1] - forecasting[0], 1e-9)
+    rate, ahead = rate_of(trained, learning), rate_of(forward, forecasting)
     left = 1.0 if device.type == "cuda" else 1 - BESIDE / len(os.sched_getaffinity(0))
     return Rates(left * rate, ahead, max(0.0, learning[0] - trained[0] / rate) / left, 1 / NOISE, NOISE, HERE)
+
+
+def rate_of(flops: Sequence[float], seconds: Sequence[float]) -> float:
+    """FLOP/s by what the larger batch takes beyond the smaller one; where that is lost in noise, by the larger one alone, which is less."""
+    more = seconds[1] - seconds[0]
+    return (flops[1] - flops[0]) / more if more > NOISE_SHARE * seconds[1] else flops[1] / seconds[1]
 
 
 def training_step(model: nn.Module) -> Callable[[Tensors], None]:

@@ -54,7 +54,7 @@ def test_every_kind_follows_and_conforms_to_the_table(tmp_path: Path) -> None:
 def test_no_product_is_told_to_order_and_to_clear(weekly: float, tmp_path: Path) -> None:
     ends = [(0.0, 0.0, 0.0, 0.05), (0.1, 0.3, 0.5, 0.8), (0.5, 0.6, 0.7, 0.9)]
     shops = [
-        Product(f"{i}-{stock}", weekly, p_end=end, supply=SUPPLY | {"on_hand": float(stock)})
+        Product(f"{i}-{stock}", weekly, p_end=end, supply=SUPPLY | {"on_hand": float(stock), "case_pack": 12.0})
         for i, end in enumerate(ends)
         for stock in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
     ]

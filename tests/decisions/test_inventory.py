@@ -31,7 +31,7 @@ def test_order_lifts_the_position_to_the_newsvendor_quantile(tmp_path: Path) -> 
 
 
 def test_rare_large_orders_alone_fill_no_shelf_for_years(tmp_path: Path) -> None:
-    """Two units a week are expected, most of them in rare large orders: the level is the one whose last unit just pays its time in stock."""
+    """Two units a week, most of them in rare large orders: the level is the one whose last unit just pays its time in stock."""
     outlook = outlook_of(tmp_path, Product("a", 2.0, supply=SUPPLY | {"on_hand": 0.0, "case_pack": 1.0}))
     lumpy = replace(outlook, demand=replace(outlook.demand, variance=np.full_like(outlook.demand.variance, 84.0)))
     level = plan(lumpy, last=False, config=InventoryConfig(service_max=0.98)).quantity
@@ -41,6 +41,12 @@ def test_rare_large_orders_alone_fill_no_shelf_for_years(tmp_path: Path) -> None
     assert sold_by[0] > 6
     too_many = 4 - lumpy.left_over_value(sold_by) + lumpy["holding_cost"] * (sold_by - 3)
     assert sellable.exceeded(level)[0] * 6 == pytest.approx((1 - sellable.exceeded(level)[0]) * too_many[0], rel=0.2)
+
+
+def test_no_order_where_the_smallest_one_would_lie_for_a_year(tmp_path: Path) -> None:
+    few = Product("a", 2.0, p_end=(0.0, 0.0, 0.0, 0.2), supply=SUPPLY | {"on_hand": 0.0})
+    many = Product("b", 2.0, p_end=(0.0, 0.0, 0.0, 0.2), supply=SUPPLY | {"on_hand": 0.0, "min_order": 100.0})
+    assert orders(outlook_of(tmp_path, few, many), InventoryConfig())["sku_id"].to_list() == ["a"]
 
 
 def test_no_order_where_stock_suffices(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import datetime as dt
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,12 @@ import pytest
 
 from plcp import tables
 from plcp.data.prepared import Prepared
+from plcp.data.timeline import Timeline
 from plcp.decisions import BY_SKU
 from plcp.decisions.substitutes import directions
 from plcp.forecast import snapshot
 from plcp.serving.problems import ProblemError
-from plcp.serving.store import Catalogue, Decided, Published, history
+from plcp.serving.store import Catalogue, Decided, Published, Shelf, history
 from tests.conftest import little_shop
 from tests.forecast.shop import score_here
 from tests.serving.conftest import Shop
@@ -94,3 +97,17 @@ def test_decisions_are_found_by_sku(shop: Shop, tmp_path: Path) -> None:
     found = decided.newest()
     assert found is not None
     assert (found.run, [row["rank"] for row in found.of("P003")], len(found.of("P9"))) == ("the run", [3, 10, 17], 0)
+
+
+def test_a_snapshot_goes_with_its_last_reader(shop: Shop) -> None:
+    shelf = Shelf(shop.run)
+    assert shelf.find("P003")
+    held = weakref.ref(shelf.snapshot)
+    del shelf
+    assert held() is None, "files that were replaced would stay mapped"
+
+
+def test_large_sales_are_told_to_the_unit() -> None:
+    timeline = Timeline(dt.date(2024, 1, 1), 2)
+    frame = pl.DataFrame({"units": pl.Series([[16_777_217.0, 1_234_567.89]], dtype=pl.Array(pl.Float64, 2))})
+    assert [week["units"] for week in json.loads(history(frame, timeline))] == [16_777_217.0, 1_234_567.89]

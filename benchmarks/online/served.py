@@ -14,13 +14,14 @@ import psutil
 from ray import serve
 
 from benchmarks.catalog import ours
+from benchmarks.online.load import Load, get, measure
 from plcp.local_ray import unused_port
 from plcp.serving.app import Application, serving
 from plcp.serving.auth import new_token
 from plcp.serving.fast import switched
 
 CORES = 2
-START_S = 120.0
+START_S, SETTLED_S = 120.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,15 @@ class Host:
         options: dict[str, Any] = {"fast": True, "port": self.port, "token_file": self.token_file}
         replicas = {"min_replicas": CORES, "max_replicas": CORES}  # of one thread each: no lock of Python's lies between the cores
         with serving(Application(model=model, prepared=prepared, scores=scores, **options, **replicas)):
+            settle(self.port)
             yield
+
+
+def settle(port: int) -> None:
+    """Return when HAProxy has made its last change for a while: with each it closes the connections it holds."""
+    quiet = Load(port, [get("/healthz", "")], 16, SETTLED_S, warm_up=0)
+    while measure(quiet).failures:
+        pass
 
 
 @contextmanager

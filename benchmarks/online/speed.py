@@ -80,7 +80,7 @@ def of_preset(scene: Scene, preset: str, bares: tuple[Bare, Bare], host: Host) -
     eager, of_bare = bares[0], bares[0].best(bares[1])
     cold = sound(load.measure(Load(port, single(skus[:200], token), 1, scene.seconds, warm_up=0, once=True)))
     alone = Load(port, single(skus, token), 1, scene.seconds)
-    make_ready(alone)
+    make_ready(alone, READY)
     one = sound(load.measure(alone))
     many = sound(load.measure(Load(port, bulk(skus, token), BULKS, scene.seconds)))
     most, rate = of_bare.single_ms + OVER_BARE_MS, many.rate * len(skus) / len(bulk(skus, token))
@@ -101,16 +101,16 @@ def of_preset(scene: Scene, preset: str, bares: tuple[Bare, Bare], host: Host) -
     ]  # fmt: skip
 
 
-def crowd(scene: Scene, port: int, token: str = "") -> Outcome:
+def crowd(scene: Scene, port: int, token: str = "", ready: int = 1) -> Outcome:
     """Many clients at once that each ask for one product, all of which have been asked for before."""
     asked = Load(port, single(skus_of(scene.shop, ASKED), token), MANY, scene.seconds)
-    make_ready(asked)
+    make_ready(asked, ready)
     return sound(load.measure(asked))
 
 
-def make_ready(asked: Load) -> None:
-    """Every product asked for, until each replica has it ready."""
-    for _ in range(READY):
+def make_ready(asked: Load, times: int) -> None:
+    """Every product asked for so often that each replica has it ready."""
+    for _ in range(times):
         sound(load.measure(replace(asked, connections=MANY, warm_up=0, once=True)))
 
 
@@ -169,7 +169,7 @@ def measured(scene: Scene, times: int) -> list[Figure]:
         score(presets["tiny"], prepared, scene.scores, CatalogConfig())
         with host.service(presets["tiny"], prepared, scene.scores):
             found = of_preset(scene, "tiny", bares["tiny"], host)
-            found += beside_peers(crowd(scene, host.port, host.token), best["fastapi"], best["litserve"])
+            found += beside_peers(crowd(scene, host.port, host.token, READY), best["fastapi"], best["litserve"])
         with host.service(presets["tiny"], prepared, scene.scores):
             small = reading(scene, skus, host)
         with host.service(presets["base"], prepared):

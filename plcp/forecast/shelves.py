@@ -1,6 +1,5 @@
 """What the endpoint reads of prepared data and of a run, as snapshots: built by the scoring run, or where that did not by the endpoint."""
 
-import os
 import shutil
 
 import numpy as np
@@ -83,25 +82,28 @@ def write_directions(made: Snapshot, parts: int) -> None:
     """
     total, count, width = 0.0, 0, 1
     for number in range(parts):
-        vectors = made.part(number)["vector"].drop_nulls()
+        vectors = vectors_of(made, number).drop_nulls()
         if len(vectors):
             width = len(vectors[0])
             total = total + vectors.list.to_array(width).to_numpy().astype(np.float64).sum(0)
             count += len(vectors)
     aside = made.root / f".{DIRECTIONS}.writing"
-    out = np.lib.format.open_memmap(aside, "w+", np.float16, (len(made), width))
-    with aside.open("r+b") as file:  # writing to a page that the disk then has no room for would kill the process
-        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-    first = 0
-    for number in range(parts):
-        column = made.part(number)["vector"]
-        there = column.is_not_null().to_numpy()
-        if there.any():
-            about = column.drop_nulls().list.to_array(width).to_numpy() - total / count
-            out[first : first + len(column)][there] = about / np.maximum(np.linalg.norm(about, axis=1, keepdims=True), 1e-12)
-        first += len(column)
-    out.flush()
+    with aside.open("wb") as file:
+        kind = np.lib.format.dtype_to_descr(np.dtype(np.float16))
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": (len(made), width)})
+        for number in range(parts):
+            column = vectors_of(made, number)
+            there, out = column.is_not_null().to_numpy(), np.zeros((len(column), width), np.float16)
+            if there.any():
+                about = column.drop_nulls().list.to_array(width).to_numpy() - total / count
+                out[there] = about / np.maximum(np.linalg.norm(about, axis=1, keepdims=True), 1e-12)
+            file.write(out.data)
     aside.replace(made.root / DIRECTIONS)
+
+
+def vectors_of(made: Snapshot, number: int) -> pl.Series:
+    """Of a part's products. Not by way of the snapshot, which would hold every part's pages in the memory of this process."""
+    return snapshot.mapped(made.root / snapshot.part_name(number))["vector"]
 
 
 TABLES = (CURVE, EVENT_TABLE, STAGE_TABLE, EMBEDDING, SKIPPED)

@@ -63,8 +63,8 @@ def host(folder: Path) -> Iterator[Host]:
 
 @contextmanager
 def peer(kind: str, threads: int, model: Path, prepared: Path) -> Iterator[int]:
-    """`fastapi`, `litserve` or `workers`, LitServe with a worker for each thread (benchmarks.online.peers), in a process of its own; its
-    port."""
+    """A peer of benchmarks.online.peers, in a process of its own; its port. `processes` is FastAPI with one for each thread, `workers`
+    LitServe with a worker for each."""
     port = unused_port()
     command = [sys.executable, "-m", "benchmarks.online.peers", kind, *map(str, (model, prepared, port, threads))]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

@@ -6,6 +6,7 @@ distributed, which is non-negative and skewed as demand is (Burgin, Operational 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ class Demand:
     def lasts(self, units: Array) -> Array:
         """Weeks after which the expected demand will have used up so many units, (n,); not beyond LONGEST. Weeks past the horizon repeat
         its last week."""
-        sums = _cumulated(self.mean)
+        sums = self._expected
         done = (sums[:, 1:-1] < units[:, None]).sum(1)
         rows = np.arange(len(sums))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -119,6 +120,10 @@ class Demand:
 
     def rows(self, mask: NDArray[np.bool_]) -> "Demand":
         return Demand(self.mean[mask], self.variance[mask], self.correlation)
+
+    @cached_property
+    def _expected(self) -> Array:
+        return _cumulated(self.mean)
 
     def _sums(self, weeks: int | Array) -> tuple[Array, Array, Array]:
         """Mean, variance and standard deviation, each added up over the first weeks, (n,)."""

@@ -38,7 +38,7 @@ def worker(rank: int, world: int, root: Path) -> None:
             if rank == 0:
                 torch.save(state, folder / f"{save}.pt")
     distributed.barrier()
-    distributed.destroy_process_group()
+    os._exit(0)  # Gloo's threads may still let go of tensors while Python ends, which aborts the process (pytorch #179291)
 
 
 def learn(engine: Engine, seed: int, rank: int, world: int) -> float:

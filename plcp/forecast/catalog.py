@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import Field
 from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from plcp import processes
 from plcp.base import Config, ConfigError, ModelError, PlcpError
-from plcp.data.prepared import Prepared
 from plcp.forecast import replicas, shelves
 from plcp.forecast.forecaster import ForecasterConfig
 from plcp.forecast.parts import Part
@@ -85,8 +85,7 @@ def score(
         manifest = complete(source, [finished[part.name] for part in parts])
         run.complete(manifest)
         if some is None:
-            shelves.products(Prepared.open(prepared))  # so that endpoints can read them as soon as they look
-            shelves.forecasts(run)
+            shelve(Path(prepared), run)
             publish(scores, source.run_id)
     return result(run, parts, todo, skus, manifest.skipped, begin)
 
@@ -110,6 +109,14 @@ def full(error: BaseException) -> bool:
     codes = (errno.ENOSPC, errno.EDQUOT)
     told = any(f"os error {code})" in said or os.strerror(code) in said for code in codes) or " requested and " in said
     return isinstance(error, OSError) and (error.errno in codes or told)
+
+
+def shelve(prepared: Path, run: Run) -> None:
+    """Have what endpoints read ready before they look: in a process of its own, which gives back all the memory that it takes."""
+    said = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True)
+    with said, processes.pool(1) as pool:
+        said.add_task("snapshots for the endpoint")
+        pool.submit(shelves.build, prepared, run).result()
 
 
 def left(parts: list[Part], finished: dict[str, PartRecord]) -> list[Part]:

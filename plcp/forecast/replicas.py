@@ -2,11 +2,12 @@
 
 import asyncio
 import hashlib
+import io
 import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -205,5 +206,6 @@ def cluster(**options: Any) -> Iterator[None]:
         yield
     finally:
         if own:
-            serve.shutdown()  # or its handles, still listening, would have Ray start anew
-            ray.shutdown()
+            with redirect_stdout(io.StringIO()):  # where Ray's listening thread tells of Serve's calls that this cuts off
+                serve.shutdown()  # or its handles, still listening, would have Ray start anew
+                ray.shutdown()

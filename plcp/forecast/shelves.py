@@ -1,6 +1,7 @@
 """What the endpoint reads of prepared data and of a run, as snapshots: built by the scoring run, or where that did not by the endpoint."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,12 @@ FACTS = ("title", "description", "category", "brand", "list_price")
 DIRECTIONS = "directions.npy"
 SOON = "p_12w"  # of the end: what probably ends so soon is no substitute
 KEY = ("sku_id", "origin")
+
+
+def build(prepared: Path, run: Run) -> None:
+    """Both, where they are not there."""
+    products(Prepared.open(prepared))
+    forecasts(run)
 
 
 def products(prepared: Prepared) -> Snapshot:

@@ -2,12 +2,12 @@
 
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
 
 from plcp.serving import arrow, problems
@@ -32,6 +32,7 @@ from plcp.serving.schemas import (
 from plcp.serving.service import Service
 from plcp.tables import CURVE, FORECAST, STAGES
 
+M = TypeVar("M", bound=BaseModel)
 MAX_BODY = 64 << 20  # bytes
 SCORE, SKU, SUBSTITUTES = "/v1/score", "/v1/sku/", "/substitutes"
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
@@ -57,7 +58,7 @@ def create_api(service: Service, token: str | None) -> Endpoint:
         return None
 
     async def score_in_json(request: Request) -> bytes:
-        return await service.score(score_request(await request.body()))
+        return await service.score(parsed(ScoreRequest, await request.body()))
 
     api = Endpoint(
         shortcut,
@@ -168,9 +169,9 @@ async def body_of(request: Request, most: int) -> bytes:
     return bytes(parts)
 
 
-def score_request(body: bytes) -> ScoreRequest:
-    """Raises RequestValidationError."""
+def parsed(kind: type[M], body: bytes) -> M:
+    """A request in JSON. Raises RequestValidationError."""
     try:
-        return ScoreRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from None

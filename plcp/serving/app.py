@@ -4,8 +4,9 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import ray
 from fastapi import FastAPI
 from pydantic import Field, model_validator
 from ray import serve
@@ -26,7 +27,7 @@ from plcp.serving.batching import BatchConfig
 from plcp.serving.fast import require_cluster_is, require_ipv4_if_fast, require_token_if_fast, switched
 from plcp.serving.live import Live
 from plcp.serving.observations import open_observations
-from plcp.serving.service import Service
+from plcp.serving.rpc import SERVICERS, Remote, require_token_if_grpc
 from plcp.serving.store import Decided, Published, Stock
 
 RETRY_AFTER_S = 1
@@ -39,6 +40,12 @@ class ServingConfig(Config):
     host: str = Field("127.0.0.1", description="address to listen on; any but this machine's own needs a token")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     token_file: Path | None = Field(None, description="file that holds the token; PLCP_TOKEN in the environment if not given")
+    grpc_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="port for gRPC beside HTTP, on every address, so that it needs a token; none if not given",
+    )
     fast: bool = Field(False, description="HAProxy in front and Serve's throughput-optimised mode; needs a token")
     min_replicas: int = Field(1, ge=1, description="replicas of Online that run even where nothing is asked")
     max_replicas: int = Field(1, ge=1, description="replicas of Online that run at most, as many as are needed for what is asked")
@@ -82,7 +89,7 @@ class Application(ServingConfig):
     decisions: Path | None = Field(None, description="folder that `plcp decide` wrote to; the one SCORES lies in if not given")
 
 
-class Online(Service):
+class Online(Remote):
     """Answers requests; products of several requests share a pass through the model."""
 
     def __init__(self, config: Application, token: str | None, catalog: DeploymentHandle) -> None:
@@ -95,12 +102,12 @@ class Online(Service):
         decided = Decided(config.decisions or config.scores.parent) if config.scores else None
         stock, live = Stock(config.prepared), live_at(config)
         super().__init__(forecaster, stock, published, decided, live, config.batch, config.threads, config.cached_mib)
-        self._token = token
+        self.token = token
         gc.collect()
         gc.freeze()  # the collector need not go over libraries and the model while a request waits
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self, self._token)
+        return create_api(self, self.token)
 
     async def check_health(self) -> None:
         await self.check()
@@ -119,6 +126,13 @@ def listens() -> tuple[str | None, int]:
     if client is None:
         raise RuntimeError("Serve does not run on this cluster")
     return client.http_config.host, client.http_config.port
+
+
+def speaks_grpc(port: int) -> bool:
+    """Whether Serve's proxies of this cluster take gRPC for `Remote` on this port."""
+    client = context._get_global_client()
+    options = ray.get(client._controller.get_grpc_config.remote()) if client else None
+    return options is not None and options.port == port and bool(options.grpc_servicer_functions)
 
 
 def build(config: Application) -> serve.Application:
@@ -152,18 +166,29 @@ def serving(config: Application) -> Iterator[str]:
     token = read_token(config.token_file)
     require_token_beyond_loopback(config.host, token)
     require_token_if_fast(config.fast, token)
+    require_token_if_grpc(config.grpc_port, token)
     require_ipv4_if_fast(config.fast, config.host)
     with switched(config.fast), cluster(_metrics_export_port=config.metrics_port):
-        at = {"host": config.host, "port": config.port}
-        start_serve(proxy_location="HeadOnly", http_options=at)
+        at: dict[str, Any] = {"http_options": {"host": config.host, "port": config.port}}
+        if config.grpc_port:
+            at["grpc_options"] = {
+                "port": config.grpc_port,
+                "grpc_servicer_functions": SERVICERS,
+            }
+        start_serve(proxy_location="HeadOnly", **at)
         if listens() != (config.host, config.port) and not serve.status().applications:  # a scoring run has left it, without proxies
             serve.shutdown()
-            start_serve(proxy_location="HeadOnly", http_options=at)
+            start_serve(proxy_location="HeadOnly", **at)
         host, port = listens()
         if (host, port) != (config.host, config.port):
             raise ConfigError(
                 f"Serve runs on this cluster already and listens on {host}:{port}, not {config.host}:{config.port}; "
                 "use that address, or stop it with `serve shutdown`"
+            )
+        if config.grpc_port and not speaks_grpc(config.grpc_port):
+            raise ConfigError(
+                f"Serve runs on this cluster already, without gRPC on port {config.grpc_port}; stop it with `serve shutdown`, or leave "
+                "serve.grpc_port out"
             )
         deploy(build(config))
         try:

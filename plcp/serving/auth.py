@@ -45,6 +45,12 @@ def fingerprint(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def bears(authorization: str, token: str) -> bool:
+    """Whether a request's `Authorization` gives the token of this fingerprint."""
+    scheme, _, given = authorization.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(fingerprint(given.strip()), token)
+
+
 def is_loopback(host: str | None) -> bool:
     if host is None:
         return False
@@ -93,8 +99,7 @@ class Guard:
             if not client or not is_loopback(client[0]) or host not in NAMES:
                 return ProblemError(403, "this server has no token and answers the machine it runs on alone")
             return None
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scope["path"] in OPEN or (scheme.lower() == "bearer" and hmac.compare_digest(fingerprint(given.strip()), self.token)):
+        if scope["path"] in OPEN or bears(headers.get("authorization", ""), self.token):
             return None
         return ProblemError(401, "send the server's token as `Authorization: Bearer <token>`")
 

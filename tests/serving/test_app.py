@@ -1,5 +1,6 @@
 """The application on a real Ray cluster: Online on a real port, Catalog over its handle."""
 
+import json
 import logging
 import shutil
 import socket
@@ -10,10 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
+import polars as pl
 import pytest
 import ray
+from google.protobuf.wrappers_pb2 import BytesValue, StringValue
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from ray import serve
 
 from plcp import tables
@@ -48,12 +53,34 @@ def application(shop: Shop, **options: object) -> Application:
 
 
 @pytest.fixture(scope="module")
-def url(shop: Shop, cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def url(shop: Shop, cluster: None, grpc_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     token_file = tmp_path_factory.mktemp("token") / "token"
     token_file.write_text(TOKEN)
-    quick, batch = {"threads": 2, "idle_s": 1}, {"rows": 8}
-    with serving(application(shop, port=free_port(), token_file=token_file, max_queued=4, batch=batch, threads=1, catalog=quick)) as url:
+    options = {"token_file": token_file, "grpc_port": grpc_port, "max_queued": 4, "threads": 1}
+    with serving(application(shop, port=free_port(), batch={"rows": 8}, catalog={"threads": 2, "idle_s": 1}, **options)) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def channel(url: str, grpc_port: int) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        yield channel
+
+
+def asked(channel: grpc.Channel, method: str, body: bytes | str, **metadata: str) -> bytes:
+    """What a method of gRPC answers."""
+    call = channel.unary_unary(
+        f"/plcp.v1.Plcp/{method}",
+        request_serializer=(BytesValue if isinstance(body, bytes) else StringValue).SerializeToString,
+        response_deserializer=BytesValue.FromString,
+    )
+    about = {"application": APP, "authorization": f"Bearer {TOKEN}"} | metadata
+    return call(BytesValue(value=body) if isinstance(body, bytes) else StringValue(value=body), metadata=list(about.items())).value
 
 
 def test_the_endpoint_answers_with_the_numbers_of_the_weekly_table(url: str, shop: Shop) -> None:
@@ -64,6 +91,52 @@ def test_the_endpoint_answers_with_the_numbers_of_the_weekly_table(url: str, sho
     np.testing.assert_allclose(
         curve.select("mean", *tables.QUANTILES).to_numpy(), weekly.select("mean", *tables.QUANTILES).to_numpy(), rtol=1e-4, atol=1e-6
     )
+
+
+def test_grpc_gives_the_answers_of_http(url: str, channel: grpc.Channel) -> None:
+    skus = ["P003", "P001"]
+    wanted = json.dumps({"sku_ids": skus}).encode()
+    stream = pl.DataFrame({"sku_id": skus}).write_ipc_stream(None, compat_level=pl.CompatLevel.oldest()).getvalue()
+    sale = {"event_id": "grpc-1", "sku_id": "P001", "date": "2020-01-06", "units": 1.0}
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}) as http:
+        assert (
+            asked(channel, "Score", wanted) == http.post("/v1/score", content=wanted, headers={"Content-Type": "application/json"}).content
+        )
+        for table in ("curve", "events"):
+            headers = {"Content-Type": "application/vnd.apache.arrow.stream"}
+            same = http.post("/v1/score", params={"table": table}, content=stream, headers=headers)
+            assert asked(channel, "Bulk", stream, table=table) == same.content
+        assert asked(channel, "Sku", "P001") == http.get("/v1/sku/P001").content
+        told = json.dumps({"observations": [sale]}).encode()
+        same = http.post("/v1/observe", content=told, headers={"Content-Type": "application/json"})
+        assert json.loads(asked(channel, "Observe", told)) == same.json()
+        assert same.json()["contained"] == 1, "and so moves nothing"
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "metadata", "code", "words"),
+    [
+        ("Score", b"{}", {"authorization": "Bearer another token"}, grpc.StatusCode.UNAUTHENTICATED, "send the server's token"),
+        ("Sku", "P001", {"authorization": ""}, grpc.StatusCode.UNAUTHENTICATED, "send the server's token"),
+        ("Sku", "P999", {}, grpc.StatusCode.NOT_FOUND, "P999"),
+        ("Score", b"{", {}, grpc.StatusCode.INVALID_ARGUMENT, "Invalid JSON"),
+        ("Bulk", b"", {"table": "curves"}, grpc.StatusCode.INVALID_ARGUMENT, "curves is none of curve"),
+        ("Bulk", bytes((8 << 20) + 1), {}, grpc.StatusCode.RESOURCE_EXHAUSTED, "8,388,609 bytes"),
+    ],
+)
+def test_what_is_wrong_with_a_call_of_grpc_is_said(
+    channel: grpc.Channel, method: str, body: bytes | str, metadata: dict[str, str], code: grpc.StatusCode, words: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        asked(channel, method, body, **metadata)
+    assert (error.value.code(), words in error.value.details()) == (code, True), error.value.details()
+
+
+def test_grpc_tells_what_it_offers(channel: grpc.Channel) -> None:
+    told = ProtoReflectionDescriptorDatabase(channel)
+    assert "plcp.v1.Plcp" in told.get_services()
+    (service,) = told.FindFileContainingSymbol("plcp.v1.Plcp").service
+    assert [method.name for method in service.method] == ["Score", "Bulk", "Sku", "Observe"]
 
 
 def test_without_the_token_there_is_no_answer(url: str) -> None:
@@ -151,6 +224,15 @@ def test_another_host_without_a_token_is_refused(shop: Shop) -> None:
 
 def test_a_second_address_on_the_same_cluster_is_refused(url: str, shop: Shop) -> None:
     with pytest.raises(ConfigError, match=r"listens on 127\.0\.0\.1"), serving(application(shop, port=free_port())):
+        pass
+
+
+def test_grpc_without_a_token_or_on_a_cluster_without_it_is_refused(url: str, shop: Shop, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="grpc_port 9: Serve listens there on every address, so it needs a token"):
+        serving(application(shop, port=free_port(), grpc_port=9)).__enter__()
+    (tmp_path / "token").write_text(TOKEN)
+    other = application(shop, port=httpx.URL(url).port, grpc_port=9, token_file=tmp_path / "token")
+    with pytest.raises(ConfigError, match="without gRPC on port 9"), serving(other):
         pass
 
 

@@ -78,14 +78,18 @@ def score(
     if dry_run:
         todo = left(parts, run.finished())
         return result(run, parts, todo, skus, None, begin)
-    with told_if_full(scores), run.alone():
+    # what endpoints read is made in a process of its own, which gives back all the memory that it takes
+    with told_if_full(scores), run.alone(), processes.pool(1) as beside:
+        products = None if some else beside.submit(shelves.products_of, prepared)
         finished = run.finished()
         if todo := left(parts, finished):
             finished |= make(run, todo, skus, config)
         manifest = complete(source, [finished[part.name] for part in parts])
         run.complete(manifest)
-        if some is None:
-            shelve(Path(prepared), run)
+        if products:
+            with waiting("snapshots for the endpoint"):
+                products.result()
+                beside.submit(shelves.forecasts_of, run).result()
             publish(scores, source.run_id)
     return result(run, parts, todo, skus, manifest.skipped, begin)
 
@@ -109,14 +113,6 @@ def full(error: BaseException) -> bool:
     codes = (errno.ENOSPC, errno.EDQUOT)
     told = any(f"os error {code})" in said or os.strerror(code) in said for code in codes) or " requested and " in said
     return isinstance(error, OSError) and (error.errno in codes or told)
-
-
-def shelve(prepared: Path, run: Run) -> None:
-    """Have what endpoints read ready before they look: in a process of its own, which gives back all the memory that it takes."""
-    said = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True)
-    with said, processes.pool(1) as pool:
-        said.add_task("snapshots for the endpoint")
-        pool.submit(shelves.build, prepared, run).result()
 
 
 def left(parts: list[Part], finished: dict[str, PartRecord]) -> list[Part]:
@@ -237,6 +233,14 @@ class Speed(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed or 0:,.0f} SKUs/s")
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Says what is waited for, and how long."""
+    with Progress(SpinnerColumn(), TextColumn(what), TimeElapsedColumn(), transient=True) as said:
+        said.add_task(what)
+        yield
 
 
 def progress_bar() -> Progress:

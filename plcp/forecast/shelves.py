@@ -21,12 +21,6 @@ SOON = "p_12w"  # of the end: what probably ends so soon is no substitute
 KEY = ("sku_id", "origin")
 
 
-def build(prepared: Path, run: Run) -> None:
-    """Both, where they are not there."""
-    products(Prepared.open(prepared))
-    forecasts(run)
-
-
 def products(prepared: Prepared) -> Snapshot:
     """Every product's row of its shard, what is known of it by name (FACTS), and `words` to search by.
 
@@ -42,6 +36,11 @@ def products(prepared: Prepared) -> Snapshot:
         for gone in killed + [path for path in others if path not in killed][:-1]:  # the last one may still be read
             shutil.rmtree(gone, ignore_errors=True)
     return made
+
+
+def products_of(prepared: Path) -> None:
+    """For a process that has no use for them."""
+    products(Prepared.open(prepared))
 
 
 def product_rows(prepared: Prepared, index: int) -> pl.DataFrame:
@@ -65,6 +64,11 @@ def forecasts(run: Run) -> Snapshot:
     if not (made.root / DIRECTIONS).exists():
         write_directions(made, len(parts))
     return made
+
+
+def forecasts_of(run: Run) -> None:
+    """For a process that has no use for them."""
+    forecasts(run)
 
 
 def forecast_rows(run: Run, part: str) -> pl.DataFrame:

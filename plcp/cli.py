@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -368,15 +369,22 @@ def serve(
     settings: "Settings",
     prepared: Annotated[Path, typer.Option(metavar="PREPARED", help="What `plcp prepare` wrote.", show_default=False)],
     scores: Annotated[Path | None, typer.Option(metavar="SCORES", help="What `plcp score` wrote.", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="serve.port")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.", show_default="serve.port")] = None,
 ) -> None:
     """The API and the page on 127.0.0.1:8000, until Ctrl-C. Another address (serve.host) needs a token."""
     from plcp.console import console
+    from plcp.forecast.runs import published
     from plcp.serving.app import Application, serving
 
     hosting = settings.serve.model_dump() | ({"port": port} if port else {})
-    with serving(Application(model=model.resolve(), prepared=prepared.resolve(), scores=scores and scores.resolve(), **hosting)) as address:
-        console.print(f"serving on {address} until Ctrl-C")
+    hosted = Application(model=model.resolve(), prepared=prepared.resolve(), scores=scores and scores.resolve(), **hosting)
+    with ExitStack() as stack:
+        with console.status("starting Ray and the replicas"):
+            address = stack.enter_context(serving(hosted))
+        if scores and not published(scores):
+            console.print(f"{scores}: no run was published here yet; one is shown as soon as it is")
+        grpc = f", gRPC on port {hosted.grpc_port}," if hosted.grpc_port else ""
+        console.print(f"serving on {address}{grpc} until Ctrl-C")
         wait_for_signal()
     console.print("stopped")
 

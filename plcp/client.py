@@ -60,7 +60,7 @@ class Client:
     """A connection to one endpoint; also a context manager. Requests that find it busy or away are sent again."""
 
     def __init__(self, url: str = "http://127.0.0.1:8000", token: str | None = None, timeout_s: float = 60, tries: int = 5):
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Authorization": f"Bearer {token.strip()}"} if token else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
         self.tries = tries
 
@@ -89,8 +89,10 @@ class Client:
         """One forecast table (curve, events, stage, embedding, skipped) of SKUs of the catalog, any number of them, by Arrow.
 
         In bulk that is far faster than `score`. A product that cannot be forecast has no rows but in `skipped`. Raises ClientError (404)
-        naming unknown SKUs.
+        naming unknown SKUs, and PlcpError for a table that is none.
         """
+        if table not in FORECAST:
+            raise PlcpError(f"table {table!r} is none of {', '.join(FORECAST)}")
         parts = [self._bulk(sku_ids[i : i + MAX_SKUS], table) for i in range(0, len(sku_ids), MAX_SKUS)]
         return pl.concat([pl.DataFrame(schema=FORECAST[table].schema), *parts])
 
@@ -232,7 +234,7 @@ def _plain(product: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: _value(value) for name, value in product.items() if name not in ("image", "history")}
     if product.get("image") is not None:
         photos = product["image"] if isinstance(product["image"], list) else [product["image"]]
-        plain["image"] = [base64.b64encode(p.read_bytes() if isinstance(p, Path) else p).decode() for p in photos]
+        plain["image"] = [base64.b64encode(p if isinstance(p, bytes) else Path(p).read_bytes()).decode() for p in photos]
     if product.get("history"):
         plain["history"] = [{name: _value(value) for name, value in sale.items()} for sale in product["history"]]
     return plain

@@ -181,17 +181,24 @@ def start_serve(**options: Any) -> None:
     serve.start(logging_config={"log_level": "WARNING"}, **options)
 
 
-def join() -> bool:
-    """Connect to the cluster that RAY_ADDRESS names or that `ray start` has started here; False where there is none.
+def at_hand() -> str | None:
+    """Address of the cluster that RAY_ADDRESS names or that `ray start` has started here; None where there is none.
 
     Ray's own "auto" would also take the private Ray of another process, which goes when that process ends.
     """
     named = os.environ.get("RAY_ADDRESS")
     started = services.find_bootstrap_address(None)
     if named == "local" or not (named or started in services.find_gcs_addresses()):
-        return False
-    ray.init(address=named or started, log_to_driver=False, logging_level=logging.WARNING)
-    return True
+        return None
+    return named or started
+
+
+def join() -> bool:
+    """Connect to the cluster at hand; False where there is none."""
+    address = at_hand()
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    return address is not None
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image, ImageOps
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from plcp.base import DataError, ModelError
 from plcp.data.images import FORMATS, MAX_PIXELS
@@ -61,7 +61,7 @@ class Recent:
 class Preprocessor:
     """The tokenizer and the image settings that belong to a model's towers."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, max_tokens: int, image: dict[str, Any] | None) -> None:
+    def __init__(self, tokenizer: "transformers.PreTrainedTokenizerBase | None", max_tokens: int, image: dict[str, Any] | None) -> None:
         self.tokenizer, self.max_tokens, self.image = tokenizer, max_tokens, image
         self._texts, self._photos = Recent(0), Recent(0)
         self._map: Callable[..., Iterable[np.ndarray]] = map
@@ -122,7 +122,7 @@ class Preprocessor:
             batch["pixels"] = normalised(np.stack(found), self.image["mean"], self.image["std"]) if found else black
         return batch
 
-    def _tokens(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[np.ndarray]:
+    def _tokens(self, tokenizer: "transformers.PreTrainedTokenizerBase", texts: Sequence[str]) -> list[np.ndarray]:
         """Of each text, int32; of no text, those of an empty one."""
         options: dict[str, Any] = {"return_attention_mask": False, "return_token_type_ids": False}
 
@@ -181,7 +181,7 @@ def open_image(data: bytes, name: str, size: int | None = None) -> Image.Image:
         raise DataError(f"{name}: not an image that can be read ({', '.join(FORMATS)}): {error}") from error
 
 
-def train_tokenizer(titles: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(titles: Iterable[str], vocabulary: int) -> "transformers.PreTrainedTokenizerFast":
     """A byte-level BPE (Sennrich et al. 2016) on the shop's own words: any script, no unknown characters."""
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
@@ -190,13 +190,13 @@ def train_tokenizer(titles: Iterable[str], vocabulary: int) -> PreTrainedTokeniz
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[PAD, UNKNOWN], initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(sorted(set(titles)), trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN)
 
 
-def _load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+def _load_tokenizer(source: str) -> "transformers.PreTrainedTokenizerBase":
     name, local = location(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"{source}: no usable tokenizer: {error}") from error
     if tokenizer.pad_token is None:
@@ -212,7 +212,7 @@ def _image_settings(config: ImageTowerConfig) -> dict[str, Any]:
         return {"size": config.size, "mean": half, "std": half}
     name, local = location(config.source)
     try:
-        loaded = AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+        loaded = transformers.AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"{config.source}: no usable image model: {error}") from error
     vision = getattr(loaded, "vision_config", loaded)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers  # its parts are loaded as they are named: a driver or a help text needs none
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedModel, ViTConfig, ViTModel
 
 from plcp.base import Config, ModelError
 
@@ -50,10 +50,10 @@ def location(source: str) -> tuple[str, bool]:
     return source, False
 
 
-def _load(source: str) -> PreTrainedModel:
+def _load(source: str) -> "transformers.PreTrainedModel":
     name, local = location(source)
     try:
-        return AutoModel.from_pretrained(name, local_files_only=local, trust_remote_code=False, use_safetensors=True)
+        return transformers.AutoModel.from_pretrained(name, local_files_only=local, trust_remote_code=False, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise ModelError(f"{source}: cannot be loaded as a model: {error}") from error
 
@@ -63,7 +63,7 @@ class Tower(nn.Module):
 
     part: str  # the attribute that holds this tower in a model of several modalities (CLIP, SigLIP)
 
-    def __init__(self, encoder: PreTrainedModel, trainable: bool) -> None:
+    def __init__(self, encoder: "transformers.PreTrainedModel", trainable: bool) -> None:
         super().__init__()
         encoder = getattr(encoder, self.part, encoder)
         if getattr(encoder, "pooler", None) is not None:
@@ -89,7 +89,7 @@ class TextTower(Tower):
         """The tower its configuration names. `vocabulary` is the tokenizer's size; `dropout` is a tiny one's. Raises ModelError."""
         if config.source != TINY:
             return cls(_load(config.source), config.trainable)
-        bert = BertConfig(
+        bert = transformers.BertConfig(
             vocab_size=vocabulary,
             hidden_size=config.width,
             num_hidden_layers=config.layers,
@@ -99,7 +99,7 @@ class TextTower(Tower):
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=0.0,  # slow on a CPU: no fused kernel
         )
-        return cls(BertModel(bert, add_pooling_layer=False), config.trainable)
+        return cls(transformers.BertModel(bert, add_pooling_layer=False), config.trainable)
 
     @classmethod
     def restore(cls, folder: Path, config: TextTowerConfig) -> "TextTower":
@@ -122,7 +122,7 @@ class ImageTower(Tower):
         """The tower its configuration names. Raises ModelError."""
         if config.source != TINY:
             return cls(_load(config.source), config.trainable)
-        vit = ViTConfig(
+        vit = transformers.ViTConfig(
             image_size=config.size,
             patch_size=config.patch,
             hidden_size=config.width,
@@ -130,7 +130,7 @@ class ImageTower(Tower):
             num_attention_heads=config.heads,
             intermediate_size=2 * config.width,
         )
-        return cls(ViTModel(vit, add_pooling_layer=False), config.trainable)
+        return cls(transformers.ViTModel(vit, add_pooling_layer=False), config.trainable)
 
     @classmethod
     def restore(cls, folder: Path, config: ImageTowerConfig) -> "ImageTower":
@@ -163,9 +163,9 @@ class Towers(nn.Module):
         self.text, self.image = text, image
 
 
-def _from_config(folder: Path) -> PreTrainedModel:
+def _from_config(folder: Path) -> "transformers.PreTrainedModel":
     try:
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return AutoModel.from_config(config, trust_remote_code=False)
+        config: Any = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return transformers.AutoModel.from_config(config, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: no usable tower configuration: {error}") from error

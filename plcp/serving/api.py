@@ -4,7 +4,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ValidationError
@@ -33,6 +33,7 @@ from plcp.serving.service import Service
 from plcp.tables import CURVE, FORECAST, STAGES
 
 M = TypeVar("M", bound=BaseModel)
+Sku = Annotated[str, Path(description="SKU of the catalog", examples=["85123A"])]
 MAX_BODY = 64 << 20  # bytes
 SCORE, SKU, SUBSTITUTES = "/v1/score", "/v1/sku/", "/substitutes"
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
@@ -40,9 +41,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemDetails, "description": title, "content": {problems.MEDIA_TYPE: {}}}
     for status, title in problems.TITLES.items()
 }
-ERRORS: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 404, 413, 422, 503)}
+ERRORS: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 403, 404, 413, 422, 503)}
 BINARY = {arrow.MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": arrow.MEDIA_TYPE}}}
-SCORED: dict[int | str, dict[str, Any]] = {**ERRORS, 415: PROBLEMS[415], 200: {"content": BINARY}}
+READ = {**ERRORS, 415: PROBLEMS[415]}
+SCORED: dict[int | str, dict[str, Any]] = {**READ, 200: {"content": BINARY}}
 ASKED = {"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}, **BINARY}}}
 
 
@@ -70,6 +72,7 @@ def create_api(service: Service, token: str | None) -> Endpoint:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        redirect_slashes=False,
     )
     reader = service.reader
     page = (files("plcp.serving") / "web" / "index.html").read_text()
@@ -78,10 +81,12 @@ def create_api(service: Service, token: str | None) -> Endpoint:
     async def planners_page() -> HTMLResponse:
         return HTMLResponse(page, headers={"Content-Security-Policy": CONTENT_POLICY, "X-Content-Type-Options": "nosniff"})
 
+    @api.head("/healthz", include_in_schema=False)
     @api.get("/healthz", summary="Does the process answer?")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
+    @api.head("/readyz", include_in_schema=False)
     @api.get("/readyz", summary="Does the model answer?")
     async def readyz() -> Ready:
         await service.check()
@@ -98,7 +103,7 @@ def create_api(service: Service, token: str | None) -> Endpoint:
         request: Request,
         table: Annotated[Literal[tuple(FORECAST)] | None, Query(description="what an Arrow stream asks for; curve if not given")] = None,  # type: ignore[valid-type]
     ) -> Response:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = kind_of(request)
         if kind == arrow.MEDIA_TYPE:
             return Response(await service.bulk(await body_of(request, arrow.MAX_BODY), table or CURVE.name), media_type=arrow.MEDIA_TYPE)
         if kind != JSON:
@@ -109,30 +114,30 @@ def create_api(service: Service, token: str | None) -> Endpoint:
             )
         return Response(await score_in_json(request), media_type=JSON)
 
-    @api.post("/v1/observe", responses=ERRORS, summary="Tell sales, prices and stock as they happen")
+    @api.post("/v1/observe", responses=READ, dependencies=IN_JSON, summary="Tell sales, prices and stock as they happen")
     async def observe(request: ObserveRequest) -> ObserveAnswer:
         return await service.observe(request)
 
-    @api.post("/v1/scenario", responses=ERRORS, summary="A price and promotion path beside the plan")
+    @api.post("/v1/scenario", responses=READ, dependencies=IN_JSON, summary="A price and promotion path beside the plan")
     async def scenario(request: ScenarioRequest) -> ScenarioAnswer:
         return await service.scenario(request)
 
-    @api.post("/v1/embed", responses=ERRORS, summary="The vectors of products, of the catalog or never seen")
+    @api.post("/v1/embed", responses=READ, dependencies=IN_JSON, summary="The vectors of products, of the catalog or never seen")
     async def embed(request: ScoreRequest) -> EmbedAnswer:
         return await service.embed(request)
 
     @api.get(SKU + "{sku_id:path}" + SUBSTITUTES, responses=ERRORS, summary="What to offer in a product's place")
-    async def substitutes(sku_id: str, limit: Annotated[int, Query(ge=1, le=50)] = 5) -> SubstitutesAnswer:
+    async def substitutes(sku_id: Sku, limit: Annotated[int, Query(ge=1, le=50)] = 5) -> SubstitutesAnswer:
         return await service.search(reader.substitutes, sku_id, limit)
 
     @api.get(SKU + "{sku_id:path}", response_model=SkuAnswer, responses=ERRORS, summary="A product, its sales, and its forecast")
-    async def sku(sku_id: str) -> Response:
+    async def sku(sku_id: Sku) -> Response:
         return Response(await service.sku(sku_id), media_type=JSON)
 
     @api.get("/v1/skus", responses=ERRORS, summary="Search the catalog")
     async def skus(
-        q: Annotated[str, Query(max_length=200, description="words in the key, title, category or brand")] = "",
-        stage: Annotated[Literal[STAGES] | None, Query(description="stage of life by the last run")] = None,  # type: ignore[valid-type]
+        q: Annotated[str, Query(max_length=200, description="words in the key, title, category or brand", examples=["heart"])] = "",
+        stage: Annotated[Literal[STAGES] | None, Query(description="stage of life by the last run", examples=["decline"])] = None,  # type: ignore[valid-type]
         sort: Annotated[Sort, Query(description="what to sort by; products without it come last")] = "sku_id",
         descending: bool = False,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
@@ -142,7 +147,7 @@ def create_api(service: Service, token: str | None) -> Endpoint:
 
     @api.get("/v1/alerts", responses=ERRORS, summary="What is at risk")
     async def alerts(
-        kind: Annotated[Literal[RISKS] | None, Query(description="one kind of risk; all if not given")] = None,  # type: ignore[valid-type]
+        kind: Annotated[Literal[RISKS] | None, Query(description="one kind of risk; all if not given", examples=["risk_stockout"])] = None,  # type: ignore[valid-type]
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> AlertPage:
@@ -157,6 +162,20 @@ def create_api(service: Service, token: str | None) -> Endpoint:
 
 def content_types(scope: Scope) -> list[bytes]:
     return [value for name, value in scope["headers"] if name == b"content-type"]
+
+
+def kind_of(request: Request) -> str:
+    """Media type of a request's body; "" where none is given."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_json(request: Request) -> None:
+    """Raises ProblemError (415) for a body of another kind."""
+    if (kind := kind_of(request)) != JSON:
+        raise ProblemError(415, f"Content-Type {kind or 'not given'}; send {JSON}")
+
+
+IN_JSON = [Depends(require_json)]
 
 
 async def body_of(request: Request, most: int) -> bytes:

@@ -1,6 +1,7 @@
 """The Ray Serve application: `Online`, which answers requests, and `Catalog`, which scores the catalog, of one artifact."""
 
 import gc
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,12 @@ from ray.serve._private import constants
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
-from plcp.base import Config, ConfigError, PlcpError
+from plcp.base import Config, ConfigError, DataError, PlcpError
 from plcp.client import Client
 from plcp.data.prepared import Prepared
 from plcp.forecast import artifact
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
-from plcp.forecast.replicas import APP, ReplicaConfig, catalog_deployment, cluster, start_serve
+from plcp.forecast.replicas import APP, ReplicaConfig, at_hand, catalog_deployment, cluster, start_serve
 from plcp.serving.api import create_api
 from plcp.serving.auth import fingerprint, read_token, require_token_beyond_loopback
 from plcp.serving.batching import BatchConfig
@@ -136,10 +137,22 @@ def speaks_grpc(port: int) -> bool:
 
 
 def build(config: Application) -> serve.Application:
-    """The application; what `serve deploy` imports. Raises a PlcpError for a token, a model or prepared data that is none."""
-    token = read_token(config.token_file)
+    """What `serve deploy` imports. Raises a PlcpError for a token, a model, prepared data or scores that are none."""
+    require_inputs(config)
+    return composed(config)
+
+
+def require_inputs(config: Application) -> None:
+    """Raises ModelError or DataError where a folder is not what it is named as."""
     artifact.verify(config.model)
     Prepared.open(config.prepared)
+    if config.scores and not config.scores.is_dir():
+        raise DataError(f"{config.scores}: no such folder; score the catalog first (plcp score), or leave the scores out")
+
+
+def composed(config: Application) -> serve.Application:
+    """The application. Needs a Ray cluster at hand."""
+    token = read_token(config.token_file)
     online = serve.deployment(
         name="Online",
         max_ongoing_requests=2 * config.batch.rows,
@@ -157,17 +170,35 @@ def build(config: Application) -> serve.Application:
     return online.bind(config, fingerprint(token) if token else None, catalog.bind())
 
 
+def require_free(host: str, port: int) -> None:
+    """Raises ConfigError where somebody listens there, another service of this kind included: Ray's proxies would share the port."""
+    kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise ConfigError(f"{host}:{port}: {error.strerror}; stop what listens there, or take another port") from error
+
+
 @contextmanager
 def serving(config: Application) -> Iterator[str]:
     """The application on the Ray cluster at hand or a local one, for as long as the block lasts; gives its address.
 
-    Raises ConfigError where others could reach it without a token, or where Serve listens elsewhere already.
+    Raises ConfigError where others could reach it without a token, where a port is taken, or where Serve listens elsewhere already, and
+    ModelError or DataError where a folder is none.
     """
     token = read_token(config.token_file)
     require_token_beyond_loopback(config.host, token)
     require_token_if_fast(config.fast, token)
     require_token_if_grpc(config.grpc_port, token)
     require_ipv4_if_fast(config.fast, config.host)
+    require_inputs(config)
+    if config.grpc_port == config.port:
+        raise ConfigError(f"serve.port and serve.grpc_port are both {config.port}: HTTP and gRPC need one each")
+    if not (ray.is_initialized() or at_hand()):  # a cluster's own Serve may listen there already
+        for port in filter(None, (config.port, config.grpc_port)):
+            require_free(config.host, port)
     with switched(config.fast), cluster(_metrics_export_port=config.metrics_port):
         at: dict[str, Any] = {"http_options": {"host": config.host, "port": config.port}}
         if config.grpc_port:
@@ -190,7 +221,7 @@ def serving(config: Application) -> Iterator[str]:
                 f"Serve runs on this cluster already, without gRPC on port {config.grpc_port}; stop it with `serve shutdown`, or leave "
                 "serve.grpc_port out"
             )
-        deploy(build(config))
+        deploy(composed(config))
         try:
             address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{config.port}"
             with Client(address) as client:

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from plcp.serving import problems
-from plcp.serving.auth import Guard
+from plcp.serving.auth import OPEN, Guard
 
 JSON = "application/json"
 Answer = Callable[[Request], Awaitable[bytes]]
@@ -24,6 +24,12 @@ class Endpoint(FastAPI):
         self.add_middleware(Guard, token=token, body_limit=body_limit)
         problems.install(self)
         self._shortcut, self._guard = shortcut, Guard(self, token, body_limit)
+
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's description, with errors as the problems that they are, and the token where one is asked for."""
+        if self.openapi_schema is None:
+            described(super().openapi(), self._guard.token is not None)
+        return self.openapi_schema or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._shortcut(scope) if scope["type"] == "http" else None
@@ -41,3 +47,17 @@ class Endpoint(FastAPI):
                 raise
             return
         await response(scope, receive, send)
+
+
+def described(schema: dict[str, Any], token: bool) -> None:
+    """Mend what FastAPI says of the answers' media types, and of who may ask."""
+    for path, methods in schema["paths"].items():
+        for operation in methods.values():
+            for answer in operation["responses"].values():
+                if problems.MEDIA_TYPE in answer.get("content", {}):
+                    answer["content"] = {problems.MEDIA_TYPE: answer["content"][JSON]}
+            if token and path in OPEN:
+                operation["security"] = []
+    if token:
+        schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"token": []}]

@@ -5,6 +5,7 @@ switched over. HAProxy's own pages (statistics, metrics) would listen on every a
 script in its place confines them to this machine before it starts the real one.
 """
 
+import logging
 import os
 import shlex
 import tempfile
@@ -69,6 +70,7 @@ def private(folder: Path) -> dict[str, str]:
     """Settings under which HAProxy keeps its files in a folder that is its own, and its pages on ports of this machine alone."""
     from ray.serve._private.haproxy import get_haproxy_binary
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # which binary it takes is of no interest
     script = folder / "haproxy"
     script.write_text(CONFINED.format(binary=shlex.quote(get_haproxy_binary())))
     script.chmod(0o700)

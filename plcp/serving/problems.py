@@ -66,7 +66,7 @@ def invalid(errors: Sequence[FieldError]) -> ProblemError:
 
 def path_of(location: Sequence[str | int]) -> str:
     """("body", "products", 0, "image") → products[0].image"""
-    parts = [part for part in location if part not in ("body", "query", "path")]
+    parts = location[1:] if location and location[0] in ("body", "query", "path") else location
     return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".") or "body"
 
 

@@ -1,5 +1,6 @@
 """A price and promotion path of one product beside its plan: one pass through the model with both."""
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,13 @@ from plcp.data.prices import filled_forward
 from plcp.data.shard_rows import LISTS
 from plcp.data.shards import Shard
 from plcp.decisions.demand import Demand, DemandConfig, weekly_variance
+from plcp.serving.problems import FieldError, invalid
 from plcp.serving.schemas import ScenarioRequest
 from plcp.tables import CURVE, PLANS, QUANTILES
 
 NAMES = ("plan", "scenario")
 LOW, HIGH = 0.1, 0.9
+CENTS = 6  # decimals of a price, as prepared data hold them
 
 
 def both(shard: Shard, path: pl.DataFrame) -> Shard:
@@ -24,6 +27,20 @@ def both(shard: Shard, path: pl.DataFrame) -> Shard:
     entries = [tried.select(pl.struct(list(LISTS["plans"])).implode()).to_series().cast(pl.List(pl.Struct(LISTS["plans"])))]
     scenario = shard.frame.with_columns(entries[0].alias("plans"))
     return Shard(pl.concat([shard.frame, scenario]), shard.timeline, shard.shop)
+
+
+def require_forecast(request: ScenarioRequest, start: str, weeks: int) -> None:
+    """Raises ProblemError (422) naming the weeks of a path that are none of the `weeks` forecast from `start` on."""
+    first = dt.date.fromisoformat(start)
+    last = first + dt.timedelta(weeks=weeks - 1)
+    days = [row.week for row in request.path]  # type: ignore[attr-defined]
+    outside = [
+        FieldError(field=f"path[{i}].week", message=f"{day} is none of the weeks forecast, {first} to {last}")
+        for i, day in enumerate(days)
+        if not first <= day <= last
+    ]
+    if outside:
+        raise invalid(outside)
 
 
 def path_of(request: ScenarioRequest) -> pl.DataFrame:
@@ -67,7 +84,7 @@ def outcome(curve: pl.DataFrame, prices: Prices, unit_cost: float | None) -> dic
     known = bool(np.isfinite(revenue))
     return {
         "curve": curve.select(name for name in CURVE.schema if name not in ("sku_id", "origin")).to_dicts(),
-        "price": [float(p) if np.isfinite(p) else None for p in price],
+        "price": [round(float(p), CENTS) if np.isfinite(p) else None for p in price],
         "demand": float(mean.sum()),
         "demand_q10": float(total.quantile(LOW)[0]),
         "demand_q90": float(total.quantile(HIGH)[0]),

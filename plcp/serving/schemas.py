@@ -4,6 +4,7 @@ import base64
 import datetime as dt
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import polars as pl
@@ -35,7 +36,20 @@ MAX_PHOTOS = 8
 MAX_PIXELS = 16_000_000  # of a photo: a phone's, not a poster's
 MAX_HISTORY = 4_000  # rows of sales a product may bring: ten years of days
 MAX_TEXT = 20_000  # characters
-TYPES: dict[pl.DataType, Any] = {STRING: str, DATE: dt.date, FLOAT: float, INT: int, EMBEDDING["vector"].type: list[float]}
+
+
+def day(value: object) -> dt.date:
+    """A date as JSON gives it."""
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return value
+    if isinstance(value, str) and len(value) == len("2026-03-02"):
+        with suppress(ValueError):
+            return dt.date.fromisoformat(value)
+    raise ValueError(f"{str(value)[:30]!r} is no date; write YYYY-MM-DD, as 2026-03-02")
+
+
+Day = Annotated[dt.date, BeforeValidator(day)]
+TYPES: dict[pl.DataType, Any] = {STRING: str, DATE: Day, FLOAT: float, INT: int, EMBEDDING["vector"].type: list[float]}
 
 
 def field(column: Column) -> Any:
@@ -143,7 +157,7 @@ class ObserveRequest(BaseModel):
     """What happened since the last weekly run, and how far all of it was told."""
 
     observations: list[Observation] = Field([], max_length=MAX_OBSERVATIONS)
-    complete_until: dt.date | None = Field(
+    complete_until: Day | None = Field(
         None, description="a Monday: all sales of the shop before it were sent; a product without one sold nothing in those weeks"
     )
     model_config = ConfigDict(

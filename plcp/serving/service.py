@@ -27,7 +27,7 @@ from plcp.serving.observing import events_of
 from plcp.serving.problems import ProblemError, invalid
 from plcp.serving.products import broken_photo, shard_of_products
 from plcp.serving.reading import Present, Reader
-from plcp.serving.scenario import NAMES, Prices, both, outcome, path_of
+from plcp.serving.scenario import NAMES, Prices, both, outcome, path_of, require_forecast
 from plcp.serving.schemas import (
     EmbedAnswer,
     ModelAnswer,
@@ -261,6 +261,7 @@ class Service:
         cases = await self.beside(self.packer.cases, pair)
         if reason := cases[0].reason:
             raise ProblemError(422, f"{shard.sku_id[0]}: {reason}", sku_ids=shard.sku_id)
+        require_forecast(request, str(cases[0].start), self.forecaster.spec.horizon)
         values = await beside(self._tabled, self._values, cases)
         curves = [curve_table(shard.sku_id, values[i : i + 1]) for i in range(len(NAMES))]
         outcomes = {name: outcome(curves[i], Prices.of(pair, i), request.unit_cost) for i, name in enumerate(NAMES)}

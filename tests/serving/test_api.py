@@ -23,7 +23,8 @@ from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.forecast.runs import Run, publish
 from plcp.forecast.values import Values
 from plcp.serving import arrow
-from plcp.serving.api import body_of
+from plcp.serving.api import body_of, create_api
+from plcp.serving.auth import fingerprint
 from plcp.serving.cases import Case
 from plcp.serving.problems import MEDIA_TYPE, ProblemError
 from plcp.serving.reading import Shown
@@ -354,6 +355,7 @@ def test_a_poster_of_a_photo_is_refused_before_it_is_decoded(client: TestClient)
 
 
 def test_probes_answer(client: TestClient) -> None:
+    assert [client.head(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json()["ready"] is True
 
@@ -381,3 +383,15 @@ def test_the_description_of_the_api_has_the_tables_columns(client: TestClient) -
     for content in (asked["requestBody"]["content"], asked["responses"]["200"]["content"]):
         assert set(content) == {"application/json", "application/vnd.apache.arrow.stream"}
     assert {"413", "415", "422", "503"} <= set(asked["responses"])
+    assert {status for status, said in asked["responses"].items() if set(said["content"]) != {MEDIA_TYPE}} == {"200"}
+    assert asked["responses"]["422"]["content"][MEDIA_TYPE]["schema"]["$ref"].endswith("/ProblemDetails")
+
+
+def test_the_description_of_the_api_names_the_token_where_one_is_asked_for(client: TestClient, shop: Shop) -> None:
+    assert "security" not in client.get("/v1/openapi.json").json()
+    described = create_api(service(shop), fingerprint("a token of the tests' own")).openapi()
+    (scheme,) = described["components"]["securitySchemes"].items()
+    assert scheme == ("token", {"type": "http", "scheme": "bearer"})
+    assert described["security"] == [{"token": []}]
+    free = {path for path, methods in described["paths"].items() for said in methods.values() if said.get("security") == []}
+    assert free == {"/healthz", "/readyz"}

@@ -39,6 +39,30 @@ def test_a_scenario_names_one_product_and_mondays(client: TestClient) -> None:
     assert client.post("/v1/scenario", json={"product": {"title": "Red mug"}, "path": PATH}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "field", "said"),
+    [
+        ([], "path", "at least 1 item"),
+        ([{"week": "2023-05-08", "price": -2}], "path[0].price", "greater than or equal to 0"),
+        ([*PATH, {"week": "2022-12-26", "price": 1}], "path[2].week", "2022-12-26 is none of the weeks forecast, 2023-05-08 to 2023-"),
+        ([{"week": "2032-05-10", "price": 1}], "path[0].week", "is none of the weeks forecast"),
+        ([{"week": "08.05.2023", "price": 1}], "path[0].week", "'08.05.2023' is no date; write YYYY-MM-DD"),
+        ([{"week": 1683504000, "price": 1}], "path[0].week", "is no date; write YYYY-MM-DD"),
+    ],
+)
+def test_what_is_wrong_with_a_path_is_said_by_its_field(client: TestClient, path: list[dict], field: str, said: str) -> None:
+    answer = client.post("/v1/scenario", json={"sku_id": "P001", "path": path})
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["field"]) == (422, field)
+    assert said in error["message"]
+
+
+@pytest.mark.parametrize("route", ["scenario", "observe", "embed"])
+def test_a_body_of_another_kind_is_refused_by_its_kind(client: TestClient, route: str) -> None:
+    answer = client.post(f"/v1/{route}", content="{}", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert (answer.status_code, answer.json()["detail"]) == (415, "Content-Type application/x-www-form-urlencoded; send application/json")
+
+
 def test_vectors_are_those_of_the_run(client: TestClient, shop: Shop) -> None:
     asked = ["P009", "P001", "P009"]
     answer = client.post("/v1/embed", json={"sku_ids": asked, "products": [{"title": "Red mug"}]}).json()

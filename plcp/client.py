@@ -234,7 +234,7 @@ def _plain(product: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: _value(value) for name, value in product.items() if name not in ("image", "history")}
     if product.get("image") is not None:
         photos = product["image"] if isinstance(product["image"], list) else [product["image"]]
-        plain["image"] = [base64.b64encode(p if isinstance(p, bytes) else Path(p).read_bytes()).decode() for p in photos]
+        plain["image"] = [base64.b64encode(p if isinstance(p, (bytes, bytearray)) else Path(p).read_bytes()).decode() for p in photos]
     if product.get("history"):
         plain["history"] = [{name: _value(value) for name, value in sale.items()} for sale in product["history"]]
     return plain

@@ -1,5 +1,6 @@
 """Folders that appear whole or not at all, and never take the place of anything but their own kind; and what files hold."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -62,3 +63,11 @@ def sha256(path: Path) -> str:
     """Of a file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def full(error: BaseException) -> bool:
+    """Polars' errors and numpy's carry no number, but the system's words or its number in theirs."""
+    said = str(error)
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    told = any(f"os error {code})" in said or os.strerror(code) in said for code in codes) or " requested and " in said
+    return isinstance(error, OSError) and (error.errno in codes or told)

@@ -39,7 +39,8 @@ def replica(config: CatalogConfig) -> Iterator[None]:
 
 def settings(precision: str, threads: int, cache: Path | None) -> CatalogConfig:
     forecaster = {"precision": precision, "cache": cache}
-    return CatalogConfig.model_validate({"forecaster": forecaster, "replica": {"threads": threads, "idle_s": 600}})
+    replica = {"threads": threads, "idle_s": 600}
+    return CatalogConfig.model_validate({"forecaster": forecaster, "replica": replica, "snapshots": False})  # peers make none either
 
 
 def seconds(model: Path, prepared: Path, scores: Path, config: CatalogConfig) -> float:

@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import os
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +19,8 @@ from ray.serve.handle import DeploymentHandle
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from plcp import processes
 from plcp.base import Config, ConfigError, ModelError, PlcpError
+from plcp.folders import full
 from plcp.forecast import replicas, shelves
 from plcp.forecast.forecaster import ForecasterConfig
 from plcp.forecast.parts import Part
@@ -36,6 +38,7 @@ class CatalogConfig(Config):
     forecaster: ForecasterConfig = ForecasterConfig()
     tries: int = Field(4, ge=2, description="tries of a part before it is set aside; the last one is made alone, when all else is done")
     backoff_s: float = Field(1, ge=0, description="seconds before the second try; doubled with each further one")
+    snapshots: bool = Field(True, description="make what the endpoint reads; without it the endpoint does when it first looks")
     part_timeout_s: float = Field(3600, gt=0, description="seconds after which a try of a part counts as failed")
 
 
@@ -78,18 +81,15 @@ def score(
     if dry_run:
         todo = left(parts, run.finished())
         return result(run, parts, todo, skus, None, begin)
-    # what endpoints read is made in a process of its own, which gives back all the memory that it takes
-    with told_if_full(scores), run.alone(), processes.pool(1) as beside:
-        products = None if some else beside.submit(shelves.products_of, prepared)
+    with told_if_full(scores), run.alone():
         finished = run.finished()
         if todo := left(parts, finished):
             finished |= make(run, todo, skus, config)
         manifest = complete(source, [finished[part.name] for part in parts])
         run.complete(manifest)
-        if products:
-            with waiting("snapshots for the endpoint"):
-                products.result()
-                beside.submit(shelves.forecasts_of, run).result()
+        if some is None:
+            if config.snapshots:
+                make_snapshots(Path(prepared), run)
             publish(scores, source.run_id)
     return result(run, parts, todo, skus, manifest.skipped, begin)
 
@@ -107,12 +107,25 @@ def told_if_full(scores: Path) -> Iterator[None]:
         ) from error
 
 
-def full(error: BaseException) -> bool:
-    """Polars' errors and numpy's carry no number, but the system's words or its number in theirs."""
-    said = str(error)
-    codes = (errno.ENOSPC, errno.EDQUOT)
-    told = any(f"os error {code})" in said or os.strerror(code) in said for code in codes) or " requested and " in said
-    return isinstance(error, OSError) and (error.errno in codes or told)
+def make_snapshots(prepared: Path, run: Run) -> None:
+    """What endpoints read, before they look; in a process of its own, which gives back all the memory that it takes.
+
+    Raises OSError where the disk is full, and PlcpError where they cannot be made for another reason.
+    """
+    command = [sys.executable, "-m", shelves.__name__, str(prepared.resolve()), str(run.root.resolve())]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with Progress(SpinnerColumn(), TextColumn("snapshots for the endpoint"), TimeElapsedColumn(), transient=True) as shown:
+        shown.add_task("")
+        made = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    if made.returncode == errno.ENOSPC:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if made.returncode:
+        killed = f"ended by signal {-made.returncode}; is there too little memory?"
+        said = killed if made.returncode < 0 else (made.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        raise PlcpError(
+            f"{run.root}: every product is forecast, but the snapshots for the endpoint could not be made ({said}). "
+            "Mend it and run the same command again, or leave them to the endpoint (score.snapshots=false)"
+        )
 
 
 def left(parts: list[Part], finished: dict[str, PartRecord]) -> list[Part]:
@@ -233,14 +246,6 @@ class Speed(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed or 0:,.0f} SKUs/s")
-
-
-@contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Says what is waited for, and how long."""
-    with Progress(SpinnerColumn(), TextColumn(what), TimeElapsedColumn(), transient=True) as said:
-        said.add_task(what)
-        yield
 
 
 def progress_bar() -> Progress:

@@ -1,15 +1,17 @@
 """What the endpoint reads of prepared data and of a run, as snapshots: built by the scoring run, or where that did not by the endpoint."""
 
+import errno
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from plcp.base import DataError
+from plcp.base import DataError, PlcpError
 from plcp.data.prepared import Prepared
 from plcp.data.view import shard_view
-from plcp.folders import alone
+from plcp.folders import alone, full
 from plcp.forecast import snapshot
 from plcp.forecast.runs import Run
 from plcp.forecast.snapshot import Snapshot
@@ -19,6 +21,12 @@ FACTS = ("title", "description", "category", "brand", "list_price")
 DIRECTIONS = "directions.npy"
 SOON = "p_12w"  # of the end: what probably ends so soon is no substitute
 KEY = ("sku_id", "origin")
+
+
+def build(prepared: Path, run: Run) -> None:
+    """Both, where they are not there."""
+    products(Prepared.open(prepared))
+    forecasts(run)
 
 
 def products(prepared: Prepared) -> Snapshot:
@@ -36,11 +44,6 @@ def products(prepared: Prepared) -> Snapshot:
         for gone in killed + [path for path in others if path not in killed][:-1]:  # the last one may still be read
             shutil.rmtree(gone, ignore_errors=True)
     return made
-
-
-def products_of(prepared: Path) -> None:
-    """For a process that has no use for them."""
-    products(Prepared.open(prepared))
 
 
 def product_rows(prepared: Prepared, index: int) -> pl.DataFrame:
@@ -64,11 +67,6 @@ def forecasts(run: Run) -> Snapshot:
     if not (made.root / DIRECTIONS).exists():
         write_directions(made, len(parts))
     return made
-
-
-def forecasts_of(run: Run) -> None:
-    """For a process that has no use for them."""
-    forecasts(run)
 
 
 def forecast_rows(run: Run, part: str) -> pl.DataFrame:
@@ -122,3 +120,19 @@ TABLES = (CURVE, EVENT_TABLE, STAGE_TABLE, EMBEDDING, SKIPPED)
 
 def own_columns(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.name not in KEY]
+
+
+def main() -> None:
+    """PREPARED and a run's folder. For catalog.make_snapshots, which is told of a full disk by the exit code."""
+    try:
+        build(Path(sys.argv[1]), Run(Path(sys.argv[2])))
+    except PlcpError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        if full(error):
+            sys.exit(errno.ENOSPC)
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -28,11 +28,13 @@ from plcp.serving.batching import BatchConfig
 from plcp.serving.fast import require_cluster_is, require_ipv4_if_fast, require_token_if_fast, switched
 from plcp.serving.live import Live
 from plcp.serving.observations import open_observations
-from plcp.serving.rpc import SERVICERS, Remote, require_token_if_grpc
+from plcp.serving.remote import Remote
+from plcp.serving.rpc import SERVICERS, require_token_if_grpc
 from plcp.serving.store import Decided, Published, Stock
 
 RETRY_AFTER_S = 1
 ANSWER_S = 30.0
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - where Serve's gRPC listens
 
 
 class ServingConfig(Config):
@@ -133,7 +135,7 @@ def speaks_grpc(port: int) -> bool:
     """Whether Serve's proxies of this cluster take gRPC for `Remote` on this port."""
     client = context._get_global_client()
     options = ray.get(client._controller.get_grpc_config.remote()) if client else None
-    return options is not None and options.port == port and bool(options.grpc_servicer_functions)
+    return options is not None and options.port == port and {*SERVICERS} <= {*options.grpc_servicer_functions}
 
 
 def build(config: Application) -> serve.Application:
@@ -146,8 +148,6 @@ def require_inputs(config: Application) -> None:
     """Raises ModelError or DataError where a folder is not what it is named as."""
     artifact.verify(config.model)
     Prepared.open(config.prepared)
-    if config.scores and not config.scores.is_dir():
-        raise DataError(f"{config.scores}: no such folder; score the catalog first (plcp score), or leave the scores out")
 
 
 def composed(config: Application) -> serve.Application:
@@ -172,13 +172,13 @@ def composed(config: Application) -> serve.Application:
 
 def require_free(host: str, port: int) -> None:
     """Raises ConfigError where somebody listens there, another service of this kind included: Ray's proxies would share the port."""
-    kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-        except OSError as error:
-            raise ConfigError(f"{host}:{port}: {error.strerror}; stop what listens there, or take another port") from error
+    except OSError as error:
+        raise ConfigError(f"{host}:{port}: {error.strerror}; stop what listens there, or take another address or port") from error
 
 
 @contextmanager
@@ -194,11 +194,14 @@ def serving(config: Application) -> Iterator[str]:
     require_token_if_grpc(config.grpc_port, token)
     require_ipv4_if_fast(config.fast, config.host)
     require_inputs(config)
+    if config.scores and not config.scores.is_dir():
+        raise DataError(f"{config.scores}: no such folder; score the catalog first (plcp score), or leave the scores out")
     if config.grpc_port == config.port:
         raise ConfigError(f"serve.port and serve.grpc_port are both {config.port}: HTTP and gRPC need one each")
     if not (ray.is_initialized() or at_hand()):  # a cluster's own Serve may listen there already
-        for port in filter(None, (config.port, config.grpc_port)):
-            require_free(config.host, port)
+        require_free(config.host, config.port)
+        if config.grpc_port:
+            require_free(config.host if config.fast else EVERYWHERE, config.grpc_port)
     with switched(config.fast), cluster(_metrics_export_port=config.metrics_port):
         at: dict[str, Any] = {"http_options": {"host": config.host, "port": config.port}}
         if config.grpc_port:
@@ -207,7 +210,8 @@ def serving(config: Application) -> Iterator[str]:
                 "grpc_servicer_functions": SERVICERS,
             }
         start_serve(proxy_location="HeadOnly", **at)
-        if listens() != (config.host, config.port) and not serve.status().applications:  # a scoring run has left it, without proxies
+        wanted = listens() == (config.host, config.port) and (not config.grpc_port or speaks_grpc(config.grpc_port))
+        if not wanted and not serve.status().applications:  # a scoring run has left it, without proxies
             serve.shutdown()
             start_serve(proxy_location="HeadOnly", **at)
         host, port = listens()

@@ -17,7 +17,7 @@ from plcp.tables import CURVE, PLANS, QUANTILES
 
 NAMES = ("plan", "scenario")
 LOW, HIGH = 0.1, 0.9
-CENTS = 6  # decimals of a price, as prepared data hold them
+PRICE_DECIMALS = 6  # as prepared data hold them
 
 
 def both(shard: Shard, path: pl.DataFrame) -> Shard:
@@ -84,7 +84,7 @@ def outcome(curve: pl.DataFrame, prices: Prices, unit_cost: float | None) -> dic
     known = bool(np.isfinite(revenue))
     return {
         "curve": curve.select(name for name in CURVE.schema if name not in ("sku_id", "origin")).to_dicts(),
-        "price": [round(float(p), CENTS) if np.isfinite(p) else None for p in price],
+        "price": [round(float(p), PRICE_DECIMALS) if np.isfinite(p) else None for p in price],
         "demand": float(mean.sum()),
         "demand_q10": float(total.quantile(LOW)[0]),
         "demand_q90": float(total.quantile(HIGH)[0]),

@@ -42,10 +42,12 @@ def day(value: object) -> dt.date:
     """A date as JSON gives it."""
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         return value
-    if isinstance(value, str) and len(value) == len("2026-03-02"):
+    if not isinstance(value, str):
+        raise ValueError("no date; write YYYY-MM-DD in quotes, as 2026-03-02")
+    if len(value) == len("2026-03-02") and value[4] == value[7] == "-" and value.replace("-", "").isdecimal():
         with suppress(ValueError):
             return dt.date.fromisoformat(value)
-    raise ValueError(f"{str(value)[:30]!r} is no date; write YYYY-MM-DD, as 2026-03-02")
+    raise ValueError(f"{value[:30]!r} is no date; write YYYY-MM-DD, as 2026-03-02")
 
 
 Day = Annotated[dt.date, BeforeValidator(day)]

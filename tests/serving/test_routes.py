@@ -47,7 +47,8 @@ def test_a_scenario_names_one_product_and_mondays(client: TestClient) -> None:
         ([*PATH, {"week": "2022-12-26", "price": 1}], "path[2].week", "2022-12-26 is none of the weeks forecast, 2023-05-08 to 2023-"),
         ([{"week": "2032-05-10", "price": 1}], "path[0].week", "is none of the weeks forecast"),
         ([{"week": "08.05.2023", "price": 1}], "path[0].week", "'08.05.2023' is no date; write YYYY-MM-DD"),
-        ([{"week": 1683504000, "price": 1}], "path[0].week", "is no date; write YYYY-MM-DD"),
+        ([{"week": 1683504000, "price": 1}], "path[0].week", "no date; write YYYY-MM-DD in quotes"),
+        ([{"week": "2023-W19-1", "price": 1}], "path[0].week", "is no date; write YYYY-MM-DD"),
     ],
 )
 def test_what_is_wrong_with_a_path_is_said_by_its_field(client: TestClient, path: list[dict], field: str, said: str) -> None:

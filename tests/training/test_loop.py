@@ -28,7 +28,7 @@ from tests.training.conftest import lines_of
 
 pytestmark = pytest.mark.system
 SEED = 3
-NOTICE_S = 2.0
+NOTICE_S = 5.0
 DRIVER = """
 import sys
 from pathlib import Path
@@ -56,15 +56,20 @@ def signalled(prepared: Prepared, run: Path, options: TrainConfig, sign: signal.
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as driver:
         wait_for(driver, run, step)
         workers = workers_of(driver)
-        for worker in workers:
-            os.kill(worker, signal.SIGSTOP)
-        driver.send_signal(sign)
-        time.sleep(NOTICE_S)
-        for worker in workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGCONT)
+        tell(workers, signal.SIGSTOP)
+        try:
+            driver.send_signal(sign)
+            time.sleep(NOTICE_S)
+        finally:
+            tell(workers, signal.SIGCONT)
         assert driver.stderr is not None
         return subprocess.CompletedProcess(command, driver.wait(), stderr=driver.stderr.read())
+
+
+def tell(workers: list[int], sign: signal.Signals) -> None:
+    for worker in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, sign)
 
 
 def wait_for(driver: subprocess.Popen, run: Path, step: int) -> None:

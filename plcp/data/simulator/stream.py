@@ -2,14 +2,15 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from plcp import processes
 from plcp.base import DataError
 from plcp.data.simulator.baskets import baskets_table
 from plcp.data.simulator.catalog import plans_table, products_table, supply_table
@@ -53,9 +54,20 @@ def _chunks_done(config: SimulatorConfig, out: Path, todo: list[int], workers: i
         for chunk in todo:
             yield write_chunk(config, out, chunk)
         return
-    with processes.pool(workers) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
         for future in as_completed([pool.submit(write_chunk, config, out, chunk) for chunk in todo]):
             yield future.result()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+def _watch_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def write_chunk(config: SimulatorConfig, out: Path, chunk: int) -> int:

@@ -45,12 +45,10 @@ def batches(artifact: Artifact, found: Arrays, cached: bool) -> list[Batch]:
     """Batches as the model takes them, the shortest texts first, so that little is padding; `cached`: with the tower's vectors."""
     length = np.array([len(found["texts"][i]) if i >= 0 else 0 for i in found["text"].tolist()])
     order = np.argsort(length, kind="stable")
+    ordered = {name: value[order] if isinstance(value, np.ndarray) else value for name, value in found.items()}
     ready = []
     for begin in range(0, len(order), BATCH):
-        part = narrow(
-            {**found, "texts": found["texts"]} | {k: v[order] for k, v in found.items() if isinstance(v, np.ndarray)},
-            slice(begin, begin + BATCH),
-        )
+        part = narrow(ordered, slice(begin, begin + BATCH))
         batch = {name: torch.from_numpy(value) for name, value in part.items() if isinstance(value, np.ndarray)}
         batch |= artifact.preprocessor.preprocess([] if cached else part["texts"], [])
         if cached and artifact.model.text is not None:

@@ -27,6 +27,7 @@ from plcp.serving.arrow import MEDIA_TYPE
 SECONDS, SKUS, SHARE, GROWTH = 600.0, 2000, 0.8, 0.03
 CONNECTIONS, CAPACITY_S, SETTLE_S, SAMPLE_S = 32, 10.0, 20.0, 1.0
 BULK = 50  # products by Arrow
+FASTER = 1.05  # that one round of requests is than the one before, while products are made ready
 ENDS = 0.1  # share of the samples that counts as the beginning, and as the end
 FIGURES = "online_soak"
 
@@ -72,7 +73,7 @@ def soak(seconds: float) -> Soaked:
 
 
 def loaded(mixed: Load, seconds: float) -> Soaked:
-    load.measure(mixed)  # every product asked for, sales of some told
+    settled(mixed)
     capacity = load.measure(replace(mixed, seconds=CAPACITY_S)).rate
     samples: list[int] = []
     over = threading.Event()
@@ -87,6 +88,13 @@ def loaded(mixed: Load, seconds: float) -> Soaked:
     over.set()
     watching.join()
     return Soaked(capacity, outcome, np.array(samples))
+
+
+def settled(mixed: Load) -> None:
+    """Return when it gets no faster: every product was asked for at every replica, and sales of some were told."""
+    before, rate = 0.0, load.measure(mixed).rate
+    while rate > FASTER * before:
+        before, rate = rate, load.measure(mixed).rate
 
 
 def figures(soaked: Soaked, seconds: float) -> list[Figure]:

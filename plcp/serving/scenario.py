@@ -10,6 +10,7 @@ import polars as pl
 from plcp.data.prices import filled_forward
 from plcp.data.shard_rows import LISTS
 from plcp.data.shards import Shard
+from plcp.data.timeline import WEEK
 from plcp.decisions.demand import Demand, DemandConfig, weekly_variance
 from plcp.serving.problems import FieldError, invalid
 from plcp.serving.schemas import ScenarioRequest
@@ -29,10 +30,9 @@ def both(shard: Shard, path: pl.DataFrame) -> Shard:
     return Shard(pl.concat([shard.frame, scenario]), shard.timeline, shard.shop)
 
 
-def require_forecast(request: ScenarioRequest, start: str, weeks: int) -> None:
-    """Raises ProblemError (422) naming the weeks of a path that are none of the `weeks` forecast from `start` on."""
-    first = dt.date.fromisoformat(start)
-    last = first + dt.timedelta(weeks=weeks - 1)
+def require_forecast(request: ScenarioRequest, first: dt.date, end: dt.date) -> None:
+    """Raises ProblemError (422) naming the weeks of a path that are none of those from `first` to the one before `end`."""
+    last = end - WEEK
     days = [row.week for row in request.path]  # type: ignore[attr-defined]
     outside = [
         FieldError(field=f"path[{i}].week", message=f"{day} is none of the weeks forecast, {first} to {last}")

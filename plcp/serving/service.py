@@ -14,6 +14,7 @@ import torch
 
 from plcp.base import DataError
 from plcp.data.shards import Shard
+from plcp.data.timeline import WEEK
 from plcp.forecast.forecaster import Forecaster
 from plcp.forecast.frames import FRAMES, curve_table
 from plcp.forecast.replicas import cores
@@ -261,7 +262,8 @@ class Service:
         cases = await self.beside(self.packer.cases, pair)
         if reason := cases[0].reason:
             raise ProblemError(422, f"{shard.sku_id[0]}: {reason}", sku_ids=shard.sku_id)
-        require_forecast(request, str(cases[0].start), self.forecaster.spec.horizon)
+        end = dt.date.fromisoformat(str(cases[0].start)) + self.forecaster.spec.horizon * WEEK
+        require_forecast(request, present.catalogue.prepared.origin, end)  # a product that events have moved may have left some behind
         values = await beside(self._tabled, self._values, cases)
         curves = [curve_table(shard.sku_id, values[i : i + 1]) for i in range(len(NAMES))]
         outcomes = {name: outcome(curves[i], Prices.of(pair, i), request.unit_cost) for i, name in enumerate(NAMES)}

@@ -36,7 +36,8 @@ def test_both_are_there_when_the_command_ends(shop: Made, run: Run) -> None:
     forecast = Snapshot.open(run.root / "snapshot")
     assert forecast is not None
     assert len(forecast) == 12
-    assert [len(Snapshot(path, "")) for path in shop.prepared.with_name(f".{shop.prepared.name}.catalog").iterdir() if path.is_dir()] == [12]
+    shelf = shop.prepared.with_name(f".{shop.prepared.name}.catalog")
+    assert [len(Snapshot(path, "")) for path in shelf.iterdir() if path.is_dir()] == [12]
 
 
 def test_why_they_could_not_be_made_is_said(shop: Made, run: Run) -> None:
@@ -45,9 +46,7 @@ def test_why_they_could_not_be_made_is_said(shop: Made, run: Run) -> None:
         make_snapshots(shop.prepared, run)
 
 
-def test_a_process_that_was_killed_is_told_from_a_full_disk(
-    shop: Made, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_was_killed_is_told_from_a_full_disk(shop: Made, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python_that("kill -9 $$", tmp_path, monkeypatch)
     with pytest.raises(PlcpError, match="ended by signal 9; is there too little memory"):
         make_snapshots(shop.prepared, run)

@@ -139,7 +139,7 @@ def speaks_grpc(port: int) -> bool:
 
 
 def build(config: Application) -> serve.Application:
-    """What `serve deploy` imports. Raises a PlcpError for a token, a model, prepared data or scores that are none."""
+    """What `serve deploy` imports. Raises a PlcpError for a token, a model or prepared data that is none."""
     require_inputs(config)
     return composed(config)
 
@@ -170,6 +170,54 @@ def composed(config: Application) -> serve.Application:
     return online.bind(config, fingerprint(token) if token else None, catalog.bind())
 
 
+def require_hostable(config: Application) -> None:
+    """What can be seen before anything starts. Raises as `serving` does."""
+    token = read_token(config.token_file)
+    require_token_beyond_loopback(config.host, token)
+    require_token_if_fast(config.fast, token)
+    require_token_if_grpc(config.grpc_port, token)
+    require_ipv4_if_fast(config.fast, config.host)
+    require_inputs(config)
+    if config.scores and not config.scores.is_dir():
+        raise DataError(f"{config.scores}: no such folder; score the catalog first (plcp score), or leave the scores out")
+    if config.grpc_port == config.port:
+        raise ConfigError(f"serve.port and serve.grpc_port are both {config.port}: HTTP and gRPC need one each")
+    if not (ray.is_initialized() or at_hand()):  # a cluster's own Serve may listen there already
+        require_free(config.host, config.port)
+        if config.grpc_port:
+            require_free(config.host if config.fast else EVERYWHERE, config.grpc_port)
+
+
+def start_proxies(config: Application) -> None:
+    """Serve, listening where it is asked to. Raises ConfigError where it does otherwise already, for others' applications."""
+    options: dict[str, Any] = {"http_options": {"host": config.host, "port": config.port}}
+    if config.grpc_port:
+        options["grpc_options"] = {"port": config.grpc_port, "grpc_servicer_functions": SERVICERS}
+    start_serve(proxy_location="HeadOnly", **options)
+    if (error := elsewhere(config)) and not serve.status().applications:  # a scoring run has left it, without proxies
+        serve.shutdown()
+        start_serve(proxy_location="HeadOnly", **options)
+        error = elsewhere(config)
+    if error:
+        raise error
+
+
+def elsewhere(config: Application) -> ConfigError | None:
+    """Why Serve's proxies are not those that were asked for; None where they are."""
+    host, port = listens()
+    if (host, port) != (config.host, config.port):
+        return ConfigError(
+            f"Serve runs on this cluster already and listens on {host}:{port}, not {config.host}:{config.port}; "
+            "use that address, or stop it with `serve shutdown`"
+        )
+    if config.grpc_port and not speaks_grpc(config.grpc_port):
+        return ConfigError(
+            f"Serve runs on this cluster already, without gRPC on port {config.grpc_port}; stop it with `serve shutdown`, or leave "
+            "serve.grpc_port out"
+        )
+    return None
+
+
 def require_free(host: str, port: int) -> None:
     """Raises ConfigError where somebody listens there, another service of this kind included: Ray's proxies would share the port."""
     try:
@@ -188,43 +236,9 @@ def serving(config: Application) -> Iterator[str]:
     Raises ConfigError where others could reach it without a token, where a port is taken, or where Serve listens elsewhere already, and
     ModelError or DataError where a folder is none.
     """
-    token = read_token(config.token_file)
-    require_token_beyond_loopback(config.host, token)
-    require_token_if_fast(config.fast, token)
-    require_token_if_grpc(config.grpc_port, token)
-    require_ipv4_if_fast(config.fast, config.host)
-    require_inputs(config)
-    if config.scores and not config.scores.is_dir():
-        raise DataError(f"{config.scores}: no such folder; score the catalog first (plcp score), or leave the scores out")
-    if config.grpc_port == config.port:
-        raise ConfigError(f"serve.port and serve.grpc_port are both {config.port}: HTTP and gRPC need one each")
-    if not (ray.is_initialized() or at_hand()):  # a cluster's own Serve may listen there already
-        require_free(config.host, config.port)
-        if config.grpc_port:
-            require_free(config.host if config.fast else EVERYWHERE, config.grpc_port)
+    require_hostable(config)
     with switched(config.fast), cluster(_metrics_export_port=config.metrics_port):
-        at: dict[str, Any] = {"http_options": {"host": config.host, "port": config.port}}
-        if config.grpc_port:
-            at["grpc_options"] = {
-                "port": config.grpc_port,
-                "grpc_servicer_functions": SERVICERS,
-            }
-        start_serve(proxy_location="HeadOnly", **at)
-        wanted = listens() == (config.host, config.port) and (not config.grpc_port or speaks_grpc(config.grpc_port))
-        if not wanted and not serve.status().applications:  # a scoring run has left it, without proxies
-            serve.shutdown()
-            start_serve(proxy_location="HeadOnly", **at)
-        host, port = listens()
-        if (host, port) != (config.host, config.port):
-            raise ConfigError(
-                f"Serve runs on this cluster already and listens on {host}:{port}, not {config.host}:{config.port}; "
-                "use that address, or stop it with `serve shutdown`"
-            )
-        if config.grpc_port and not speaks_grpc(config.grpc_port):
-            raise ConfigError(
-                f"Serve runs on this cluster already, without gRPC on port {config.grpc_port}; stop it with `serve shutdown`, or leave "
-                "serve.grpc_port out"
-            )
+        start_proxies(config)
         deploy(composed(config))
         try:
             address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{config.port}"

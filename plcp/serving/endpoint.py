@@ -28,8 +28,8 @@ class Endpoint(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """FastAPI's description, with errors as the problems that they are, and the token where one is asked for."""
         if self.openapi_schema is None:
-            described(super().openapi(), self._guard.token is not None)
-        return self.openapi_schema or {}
+            self.openapi_schema = described(super().openapi(), self._guard.token is not None)
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._shortcut(scope) if scope["type"] == "http" else None
@@ -49,8 +49,8 @@ class Endpoint(FastAPI):
         await response(scope, receive, send)
 
 
-def described(schema: dict[str, Any], token: bool) -> None:
-    """Mend what FastAPI says of the answers' media types, and of who may ask."""
+def described(schema: dict[str, Any], token: bool) -> dict[str, Any]:
+    """The schema, in which is mended what FastAPI says of the answers' media types, and of who may ask."""
     for path, methods in schema["paths"].items():
         for operation in methods.values():
             for answer in operation["responses"].values():
@@ -61,3 +61,4 @@ def described(schema: dict[str, Any], token: bool) -> None:
     if token:
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         schema["security"] = [{"token": []}]
+    return schema

@@ -9,9 +9,10 @@ from threading import Lock
 
 from ray.serve import metrics
 
+from plcp.data.timeline import WEEK
+
 SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
 PRODUCTS = [float(2**power) for power in range(10)]
-WEEK = dt.timedelta(weeks=1)
 
 
 class Meter:

@@ -75,20 +75,25 @@ FORESEEN = (ProblemError, RequestValidationError, HTTPException, DataError)
 
 def answer_to(error: Exception, asked: str) -> JSONResponse:
     """Any error as a problem. `asked` is the request's method and path."""
+    return respond(*problem_of(error, asked))
+
+
+def problem_of(error: Exception, asked: str) -> tuple[ProblemError, dict[str, str]]:
+    """The problem that an error is, and the headers it brings."""
     match error:
         case ProblemError():
-            return respond(error)
+            return error, {}
         case RequestValidationError():
             wrong = [FieldError(field=path_of(e["loc"]), message=e["msg"].removeprefix("Value error, ")) for e in error.errors()]
-            return respond(invalid(wrong))
+            return invalid(wrong), {}
         case HTTPException():
             status = error.status_code if error.status_code in TITLES else 400
-            return respond(ProblemError(status, f"{asked}: {error.detail}"), dict(error.headers or {}))
+            return ProblemError(status, f"{asked}: {error.detail}"), dict(error.headers or {})
         case DataError():
             logging.getLogger(__name__).error("%s: %s", asked, error)
             wait = {"Retry-After": "1"}
-            return respond(ProblemError(503, "the catalog or its last run cannot be read, or is being replaced; ask again"), wait)
-    return respond(ProblemError(500, "something failed here that should not; the server's log tells more"))
+            return ProblemError(503, "the catalog or its last run cannot be read, or is being replaced; ask again"), wait
+    return ProblemError(500, "something failed here that should not; the server's log tells more"), {}
 
 
 def install(api: FastAPI) -> None:

@@ -2,7 +2,6 @@
 
 # ruff: noqa: N802  methods of gRPC have capitals
 
-import json
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -62,9 +61,9 @@ class Remote(Service):
                 raise ProblemError(401, "send the server's token in the metadata, as authorization: Bearer <token>")
             return BytesValue(value=await ask())
         except Exception as error:
-            problem = problems.answer_to(error, method)
-            context.set_code(CODES.get(problem.status_code, grpc.StatusCode.INTERNAL))
-            context.set_details(json.loads(bytes(problem.body))["detail"].encode()[:LONGEST].decode(errors="ignore"))
+            problem = problems.problem_of(error, method)[0].details
+            context.set_code(CODES.get(problem.status, grpc.StatusCode.INTERNAL))
+            context.set_details(problem.detail.encode()[:LONGEST].decode(errors="ignore"))
             if not isinstance(error, problems.FORESEEN):
                 raise
             return BytesValue()

@@ -32,12 +32,11 @@ def both(shard: Shard, path: pl.DataFrame) -> Shard:
 
 def require_forecast(request: ScenarioRequest, first: dt.date, end: dt.date) -> None:
     """Raises ProblemError (422) naming the weeks of a path that are none of those from `first` to the one before `end`."""
-    last = end - WEEK
-    days = [row.week for row in request.path]  # type: ignore[attr-defined]
+    rows: list[Any] = request.path
     outside = [
-        FieldError(field=f"path[{i}].week", message=f"{day} is none of the weeks forecast, {first} to {last}")
-        for i, day in enumerate(days)
-        if not first <= day <= last
+        FieldError(field=f"path[{i}].week", message=f"{row.week} is none of the weeks forecast, {first} to {end - WEEK}")
+        for i, row in enumerate(rows)
+        if not first <= row.week < end
     ]
     if outside:
         raise invalid(outside)

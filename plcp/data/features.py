@@ -31,7 +31,8 @@ def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarr
 
     history (b, weeks, channels), NaN where unknown, shut or not yet on sale; future (b, horizon, 2) as planned;
     calendar_history, calendar_future; age (b,) weeks since launch, NaN where not visible; numeric, hashed; pool (b, horizon, len(POOL))
-    mean log1p units of siblings at the age of each week; text, image (b,) int64, -1 where missing.
+    mean log1p units of siblings at the age of each week; due (b, horizon, len(DUE)) as Totals.due; text, image (b,) int64, -1 where
+    missing.
     """
     units = shard.units_as_of(rows, origins)
     first = first_sale(units, origins)
@@ -53,6 +54,7 @@ def inputs(shard: Shard, rows: np.ndarray, origins: np.ndarray, starts: np.ndarr
         "numeric": numeric(shard, rows, origins, statics["list_price"], history),
         "hashed": statics["hashed"],
         "pool": pooled(shard, statics, starts, age, origins, spec),
+        "due": shard.shop.totals.due(statics["pool"], origins, starts, spec.horizon),
         **texts(shard, version, shard.review_at(rows, origins)),
         **images(shard, shard.photos_at(rows, origins, announced)),
     }

@@ -31,7 +31,7 @@ from plcp.data.timeline import Timeline
 from plcp.folders import replacing
 from plcp.tables import PRODUCTS, SALES
 
-FORMAT, MANIFEST = 5, "manifest.json"
+FORMAT, MANIFEST = 6, "manifest.json"
 BUILDERS = 2  # parts built at a time; Polars uses every core for each, numpy one
 
 
@@ -177,7 +177,7 @@ def write(dataset: Dataset, folder: Path, config: PrepareConfig, source: str, pr
         neighbours.pairs(tables.pop("baskets"), timeline).sink_ipc(aside / "pairs.ipc")
         tables[PAIRS] = pl.scan_ipc(aside / "pairs.ipc")
     parts = spill(tables, max(1, -(-skus // config.skus_per_shard)), folder / "spill")
-    shop, lock, infos, sold = ShopBuilder(timeline.weeks), Lock(), [], []
+    shop, lock, infos, sold = ShopBuilder(timeline), Lock(), [], []
 
     def write_part(index: int) -> ShardInfo:
         frame = build(parts[index], timeline)

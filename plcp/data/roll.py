@@ -69,7 +69,7 @@ def moved_on(prepared: Prepared, sales_of: SalesOf, timeline: Timeline, folder: 
 
 
 def write(prepared: Prepared, sales_of: SalesOf, timeline: Timeline, folder: Path) -> None:
-    builder, parts = ShopBuilder(timeline.weeks), folder / "aside"
+    builder, parts = ShopBuilder(timeline), folder / "aside"
     parts.mkdir()
     columns = ["sku_id", *(name for name in READ if name in prepared.channels or name not in CHANNELS)]
     baskets = len(prepared.shop.neighbours.names) > 0

@@ -10,6 +10,7 @@ from plcp.data.neighbours import Neighbours
 from plcp.data.prices import CategoryPrices
 from plcp.data.siblings import Pools
 from plcp.data.signals import Signals
+from plcp.data.totals import Totals
 
 FILE = "shop.npz"
 
@@ -21,13 +22,14 @@ class Shop:
     pools: Pools
     titles: TitlePools
     prices: CategoryPrices
+    totals: Totals
     signals: Signals  # of categories and of the whole shop
     neighbours: Neighbours
 
     @staticmethod
     def none() -> "Shop":
         """Nothing known."""
-        return Shop(Pools.none(), TitlePools.none(), CategoryPrices.none(), Signals.none(), Neighbours.none())
+        return Shop(Pools.none(), TitlePools.none(), CategoryPrices.none(), Totals.none(), Signals.none(), Neighbours.none())
 
     def save(self, folder: Path) -> None:
         """Everything but the neighbours, whose units are written as they come (neighbours.write)."""
@@ -38,6 +40,8 @@ class Shop:
             "title_count": self.titles.count,
             "title_products": self.titles.products,
             "median": self.prices.median,
+            "units_before": self.totals.before,
+            "open_before": self.totals.open,
             "signal_series": np.array([*self.signals.series], dtype=str).reshape(-1, 2),
             "signal_value": self.signals.value,
             "signal_known": self.signals.known,
@@ -52,6 +56,7 @@ class Shop:
                 Pools(arrays["total"], arrays["count"]),
                 TitlePools(arrays["title_total"], arrays["title_count"], arrays["title_products"]),
                 CategoryPrices(arrays["median"]),
+                Totals(arrays["units_before"], arrays["open_before"]),
                 Signals(series, arrays["signal_value"], arrays["signal_known"]),
                 Neighbours.load(folder),
             )

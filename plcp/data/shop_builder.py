@@ -9,13 +9,17 @@ from plcp.data.shards import Shard, first_sale
 from plcp.data.shop import Shop
 from plcp.data.siblings import PoolBuilder, WeeksOfLife, season_of
 from plcp.data.signals import Signals
+from plcp.data.timeline import Timeline
+from plcp.data.totals import TotalsBuilder
 
 
 class ShopBuilder:
     """Adds shards in any order: the same products give the same shop, bit for bit."""
 
-    def __init__(self, weeks: int):
-        self.pools, self.titles, self.prices = PoolBuilder(weeks), TitlePoolBuilder(weeks), PriceBuilder(weeks)
+    def __init__(self, timeline: Timeline):
+        self.timeline, weeks = timeline, timeline.weeks
+        self.pools, self.titles = PoolBuilder(weeks), TitlePoolBuilder(weeks)
+        self.prices, self.totals = PriceBuilder(weeks), TotalsBuilder(weeks)
         self.holds: set[str] = set()  # what of the shards cases can read, beside their channels
 
     def add(self, shard: Shard) -> None:
@@ -31,6 +35,7 @@ class ShopBuilder:
         lives = WeeksOfLife.of(units, shard.told, launch, first)
         self.pools.add(lives, season_of(pool, launch, shard.timeline))
         self.titles.add(lives, launch, first, words)
+        self.totals.add(units, pool)
         if "price" in shard.channels:
             sold_by_then = np.arange(units.shape[1]) >= first[:, None]  # never where nothing was sold
             self.prices.add(np.where(sold_by_then, shard.channels["price"], np.nan), pool)
@@ -39,4 +44,4 @@ class ShopBuilder:
     def done(self, signals: Signals) -> Shop:
         prices = self.prices.done()
         self.holds |= {"category_prices"} if prices.median.size else set()
-        return Shop(self.pools.done(), self.titles.done(), prices, signals, Neighbours.none())
+        return Shop(self.pools.done(), self.titles.done(), prices, self.totals.done(self.timeline), signals, Neighbours.none())

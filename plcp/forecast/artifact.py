@@ -25,6 +25,7 @@ from plcp.data.calendar import CALENDAR
 from plcp.data.features import NUMERIC, POOL
 from plcp.data.hashing import HASHED
 from plcp.data.spec import FUTURE, Spec
+from plcp.data.totals import DUE
 from plcp.folders import replacing, sha256
 from plcp.forecast.calibration import Calibration
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
@@ -32,7 +33,7 @@ from plcp.model.preprocess import Preprocessor
 
 FORMAT = 1
 CHECKSUMS, WEIGHTS, CONFIG, CALIBRATION, CARD = "checksums.json", "model.safetensors", "config.json", "calibration.json", "card.md"
-FEATURES = {"future": FUTURE, "calendar": CALENDAR, "numeric": NUMERIC, "hashed": HASHED, "pool": POOL}
+FEATURES = {"future": FUTURE, "calendar": CALENDAR, "numeric": NUMERIC, "hashed": HASHED, "pool": POOL, "due": DUE}
 
 
 class ArtifactConfig(Config):

@@ -1,4 +1,4 @@
-"""What held-out cases say of a model's answers: how far its quantiles must move, and how common each stage of life is.
+"""What is laid on a model's answers: how far its quantiles must move, by held-out cases, and how common each stage of life is.
 
 The quantiles: split-conformal, per age and velocity (Romano et al. 2019; scaled as in Sesia & Candès 2020).
 """
@@ -15,7 +15,7 @@ AGE_EDGES = (12, 52)  # weeks; an invisible launch counts as old
 VELOCITY_EDGES = (1, 10, 50)  # units a week over VELOCITY_WEEKS
 VELOCITY_WEEKS = 26
 LAUNCH = len(AGE_EDGES) + 1  # the row of products never sold
-FEW = 100  # launches held out that a correction of launches needs to count half: one season's say little of the next one's
+HIGHEST, ROOM = 1.5, 1.0  # a mean lies at most so many times the mean of its quantiles, and units, above it
 BORROWED = 200  # cases' worth of the whole shop's correction that a bucket starts from
 LEAST_SHARE = 1e-3  # of a stage that no held-out case shows
 BALANCE = 0.5  # power of a stage's share that its probability is divided by: 0 names only common stages, 1 counts all alike
@@ -55,9 +55,13 @@ class Calibration:
         return Calibration(np.zeros((LAUNCH + 1, len(VELOCITY_EDGES) + 1, len(LEVELS))))
 
     def curve(self, quantiles: np.ndarray, mean: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean."""
+        """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean.
+
+        A mean far above its own quantiles is owed to few weeks of few products, such as a wholesaler's one order, and not to be ordered by.
+        """
         quantiles, mean = self.launches.shrink(quantiles, mean, np.isnan(velocity))
-        return self.apply(quantiles, age, velocity), mean
+        corrected = self.apply(quantiles, age, velocity)
+        return corrected, np.minimum(mean, HIGHEST * np.expm1(corrected).mean(2) + ROOM)
 
     def apply(self, quantiles: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """quantiles (n, h, 9) log1p → the same, corrected, never crossing, never negative. age, velocity (n,)."""
@@ -89,12 +93,11 @@ def width(quantiles: np.ndarray) -> np.ndarray:
     return quantiles[..., -1:] - quantiles[..., :1]
 
 
-def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.ndarray, stage: np.ndarray) -> Calibration:
-    """Corrections under which each quantile would have held on held-out cases.
+def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    """Corrections under which each quantile would have held on held-out cases, as Calibration.shift.
 
-    quantiles (n, h, 9) log1p as forecast, units (n, h) as came, NaN unobserved; age, velocity (n,) at the origin; stage (n, 5)
-    probabilities as forecast. A bucket with few cases borrows from all in-life cases; launches are one bucket, which is corrected
-    less the fewer they are.
+    quantiles (n, h, 9) log1p as forecast, units (n, h) as came, NaN unobserved; age, velocity (n,) at the origin. A bucket with few cases
+    borrows from all in-life cases. Launches are left as they are: those held out are few, and of one season.
     """
     row, column = bucket(age, velocity)
     scores = (np.log1p(units)[..., None] - quantiles) / np.maximum(width(quantiles), 1e-3)
@@ -105,9 +108,7 @@ def fit(quantiles: np.ndarray, units: np.ndarray, age: np.ndarray, velocity: np.
         own = scores[(row == r) & (column == c)]
         share = len(own) / (len(own) + BORROWED)
         shift[r, c] = share * score_quantiles(own) + (1 - share) * pooled
-    launches = scores[~in_life]
-    shift[LAUNCH, 0] = score_quantiles(launches) * len(launches) / (len(launches) + FEW)
-    return Calibration(shift, np.maximum(stage[in_life].mean(0), LEAST_SHARE)) if in_life.any() else Calibration(shift)
+    return shift
 
 
 def score_quantiles(scores: np.ndarray) -> np.ndarray:

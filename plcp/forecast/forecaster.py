@@ -26,7 +26,7 @@ from plcp.forecast.values import LAST_WEEK, calibrated
 from plcp.model.preprocess import open_image
 from plcp.tables import SKIPPED
 
-CASE_INPUTS = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool", "vector")
+CASE_INPUTS = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool", "due", "vector")
 BrokenPhotos = Literal["refused", "missing"]
 
 

@@ -114,6 +114,7 @@ def empty_batch(config: ModelConfig, widths: InputWidths, shape: Shape) -> dict[
         "numeric": torch.zeros(cases, widths.numeric),
         "hashed": torch.zeros(cases, widths.hashed, dtype=torch.int64),
         "pool": torch.zeros(cases, horizon, widths.pool),
+        "due": torch.zeros(cases, horizon, widths.due),
         "text": torch.zeros(cases, dtype=torch.int64),
         "image": torch.zeros(cases, dtype=torch.int64),
         "units": torch.zeros(cases, horizon),

@@ -5,10 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from plcp.data.lifecycle import YOUNG
+
 YEAR = 52  # weeks
 LEVEL_WEEKS = 13  # the level and spread that a forecast starts from
 WINDOWS = (2, 4, 8, 13, 26, 52)  # weeks
 LAST_WEEKS = 8  # given one by one
+STANDING = (0, 2, 4, 8)  # weeks ago: levels that are held against the highest one
 STATE_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SPREAD_FLOOR = 0.35  # in log1p units: about the spread of a Poisson count of eight
 LEVEL_FLOOR = 0.05  # units a week
@@ -75,8 +78,12 @@ def scale(units: Tensor, known: Tensor, pool: Tensor) -> Scale:
     return Scale(location, spread, level, own)
 
 
-def recent_state(values: Tensor, known: Tensor, scale: Scale) -> Tensor:
-    """The state a forecaster looks at first, (batch, state_width): means, zero shares, quantiles, last weeks, trends."""
+def recent_state(values: Tensor, known: Tensor, scale: Scale, age: Tensor, due: Tensor) -> Tensor:
+    """The state a forecaster looks at first, (batch, state_width): means, zero shares, quantiles, last weeks, trends, where in its life
+    the product stands, and the season that is due.
+
+    age (batch,) weeks and due (batch, horizon, names) as features.inputs gives them, NaN where unknown.
+    """
     units, seen = values[..., UNITS], known[..., UNITS]
     empty = (units == 0).to(units.dtype) * seen
     parts = [scale.location, scale.spread, torch.log1p(scale.level), scale.known]
@@ -94,13 +101,26 @@ def recent_state(values: Tensor, known: Tensor, scale: Scale) -> Tensor:
     sold = (units > 0).to(units.dtype)
     weeks_ago = units.shape[1] - (sold * torch.arange(1, units.shape[1] + 1, device=units.device)).amax(1)
     parts += [torch.log1p(weeks_ago), (weeks_ago == 0).to(units.dtype), (sold.sum(1) + 1).log()]
-    highest = _smooth(units, seen).amax(1)
-    parts += [highest, scale.location - highest]
+    level = _smooth(units, seen)
+    highest, at = level.max(1)
+    parts += [highest, scale.location - highest, torch.log1p((level.shape[1] - 1 - at).to(units.dtype)) / 4]
+    peak = torch.expm1(highest).clamp(min=LEVEL_FLOOR)
+    parts += [torch.expm1(level[:, -1 - weeks]) / peak for weeks in STANDING]
+    parts += [*age_features(age).unbind(1), torch.sigmoid(YOUNG + 0.5 - torch.nan_to_num(age)) * torch.isfinite(age)]
     for channel in range(1, values.shape[2]):
         now, before = slice(-4, None), slice(-17, -4)
         current = masked_mean(values[:, now, channel], known[:, now, channel])
         parts += [current, current - masked_mean(values[:, before, channel], known[:, before, channel]), known[:, now, channel].mean(1)]
+    there = torch.isfinite(due).to(units.dtype)
+    parts += [*masked_mean(torch.nan_to_num(due), there, 1).unbind(1), *there.mean(1).unbind(1)]
     return torch.stack(parts, 1)
+
+
+def age_features(age: Tensor) -> Tensor:
+    """Weeks since launch, NaN where it is not visible, as numbers of order one: how long, how young, and whether it is known. (…, 3)."""
+    visible = torch.isfinite(age).to(age.dtype)
+    weeks = torch.nan_to_num(age).clamp(min=0)
+    return torch.stack([torch.log1p(weeks) / 4, torch.exp(-weeks / 6), torch.ones_like(weeks)], -1) * visible.unsqueeze(-1)
 
 
 def _quantiles(window: Tensor, known: Tensor) -> list[Tensor]:

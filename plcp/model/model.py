@@ -15,6 +15,7 @@ from plcp.data.calendar import CALENDAR
 from plcp.data.features import NUMERIC, POOL
 from plcp.data.hashing import ATTRIBUTES, BUCKETS, HASHED
 from plcp.data.spec import Spec
+from plcp.data.totals import DUE
 from plcp.data.vectors import WIDTH
 from plcp.model.fusion import AttributeToken, Fusion, VectorToken
 from plcp.model.heads import CurveHead, EventHead, StageHead
@@ -95,6 +96,7 @@ class InputWidths(Config):
     future: int
     hashed: int
     pool: int
+    due: int
     vector: int  # 0: none is read
 
     @classmethod
@@ -109,6 +111,7 @@ class InputWidths(Config):
             future=len(spec.future),
             hashed=len(HASHED) + (ATTRIBUTES if spec.attributes else 0),
             pool=len(POOL),
+            due=len(DUE),
             vector=WIDTH if spec.vectors else 0,
         )
 
@@ -209,7 +212,7 @@ class LifeCycleModel(Encoder):
         with torch.no_grad(), torch.autocast(batch["history"].device.type, enabled=False):
             values, known = channels(batch["history"].float())
             size = scale(values[..., UNITS], known[..., UNITS], batch["pool"].float())
-            state = recent_state(values, known, size)
+            state = recent_state(values, known, size, batch["age"].float(), batch["due"].float())
             steps = step_features(batch, values, known, size)
             price = planned_price(batch["future"].float(), batch["history"][..., PRICE].float())
         summary = self.state(state.to(self.dtype))
@@ -258,8 +261,9 @@ def _feature_widths(widths: InputWidths) -> tuple[int, int]:
         "future": torch.full((1, widths.horizon, widths.future), torch.nan),
         "calendar_future": torch.zeros(1, widths.horizon, widths.calendar),
         "pool": torch.full((1, widths.horizon, widths.pool), torch.nan),
+        "due": torch.full((1, widths.horizon, widths.due), torch.nan),
         "age": torch.full((1,), torch.nan),
     }
     values, known = channels(empty["history"])
     size = scale(values[..., UNITS], known[..., UNITS], empty["pool"])
-    return recent_state(values, known, size).shape[1], step_features(empty, values, known, size).shape[2]
+    return recent_state(values, known, size, empty["age"], empty["due"]).shape[1], step_features(empty, values, known, size).shape[2]

@@ -59,7 +59,7 @@ class PretrainingModel(Encoder):
         with torch.no_grad(), torch.autocast(batch["history"].device.type, enabled=False):
             values, known = channels(seen["history"].float())
             size = scale(values[..., UNITS], known[..., UNITS], batch["pool"].float())
-            state = recent_state(values, known, size)
+            state = recent_state(values, known, size, batch["age"].float(), batch["due"].float())
             target, observed = targets(batch["history"].float(), seen["history"].float(), size)
         summary, vectors = self.state(state.to(self.dtype)), list(self.vectors(seen))
         patches = self.history(values, known, batch["calendar_history"], size)

@@ -1,4 +1,5 @@
-"""What is known of each week to be forecast: calendar, plans, signals, age, siblings of that age, and the same weeks of earlier years.
+"""What is known of each week to be forecast: calendar, plans, signals, age, siblings of that age, the same weeks of earlier years, and
+what the shop sold in them.
 
 The planned price stands apart: demand must fall where it rises, which a free feature would not promise.
 """
@@ -6,7 +7,7 @@ The planned price stands apart: demand must fall where it rises, which a free fe
 import torch
 from torch import Tensor
 
-from plcp.model.history import LEVEL_WEEKS, UNITS, YEAR, Scale, last_price, masked_mean
+from plcp.model.history import LEVEL_WEEKS, UNITS, YEAR, Scale, age_features, last_price, masked_mean
 
 PLANNED_PRICE, PLANNED_PROMO = 0, 1  # columns of `future`; signals follow
 
@@ -24,11 +25,13 @@ def step_features(batch: dict[str, Tensor], values: Tensor, known: Tensor, scale
     parts += [torch.nan_to_num(signals), torch.isfinite(signals).to(values.dtype)]
     pool = batch["pool"]
     siblings, there = torch.nan_to_num(pool), torch.isfinite(pool).to(values.dtype)
-    parts += [siblings, (siblings - scale.location[:, None, None]) * there, there]
+    # what others of its age did says the less of a product, the more of its own weeks are known: their year was another one
+    unknown = 1 - known[:, -LEVEL_WEEKS:, UNITS].mean(1)[:, None, None]
     step = torch.arange(horizon, device=future.device, dtype=values.dtype)
-    age = torch.nan_to_num(batch["age"]).clamp(min=0).unsqueeze(1) + step
-    visible = torch.isfinite(batch["age"]).to(values.dtype).unsqueeze(1).expand_as(age)
-    parts.append(torch.stack([torch.log1p(age) / 4 * visible, torch.exp(-age / 6) * visible, visible], -1))
+    age = age_features(batch["age"].unsqueeze(1) + step)
+    parts += [part * unknown for part in (siblings, (siblings - scale.location[:, None, None]) * there, there, age)]
+    due = batch["due"]
+    parts += [torch.nan_to_num(due), torch.isfinite(due).to(values.dtype)]
     return torch.cat(parts, -1)
 
 

@@ -54,6 +54,7 @@ class Packer:
             "age": (),
             "numeric": (widths.numeric,),
             "pool": (widths.horizon, widths.pool),
+            "due": (widths.horizon, widths.due),
         }
         if widths.vector:
             self._shapes["vector"] = (widths.vector,)

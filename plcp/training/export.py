@@ -1,7 +1,7 @@
-"""A run as an artifact: plain weights, the best ones or those of its refit, calibrated by the best ones on the weeks held back."""
+"""A run as an artifact: plain weights, the best ones or those of its refit, its quantiles corrected by what the best ones forecast of the
+weeks held back."""
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,19 @@ from plcp.base import ModelError
 from plcp.data.loader import CaseLoader
 from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import FEATURES, Artifact, ArtifactConfig
-from plcp.forecast.calibration import Calibration
+from plcp.forecast.calibration import LEAST_SHARE, Calibration
 from plcp.forecast.embeddings import vectors_beside
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.forecast.launches import PastLaunches
 from plcp.model.model import InputWidths, LifeCycleModel
 from plcp.model.preprocess import Preprocessor
+from plcp.tables import STAGES
 from plcp.training import checkpoint
 from plcp.training.runs import PREPROCESSOR, Run, TrainConfig
 from plcp.training.task import take_over
+
+TRUSTED = 0.5  # share of a correction that is made: the weeks held back are one season, whose surprises are not the next one's
+SHARE_CASES = 8192  # products that tell how common stages are
 
 
 def export(run: Path, model: Path) -> Path:
@@ -35,7 +39,7 @@ def export(run: Path, model: Path) -> Path:
     folder, state = checkpoint.best(this.place)
     preprocessor = Preprocessor.load(this.folder / PREPROCESSOR)
     trained = load_weights(this, preprocessor, folder / checkpoint.WEIGHTS)
-    calibration = calibrate(this, trained, preprocessor)  # by weights that never saw the weeks held back
+    shift = corrections(this, trained, preprocessor)  # by weights that never saw the weeks held back
     refit = 0
     if refitted := checkpoint.refitted(this.place):
         last, end = refitted
@@ -47,7 +51,8 @@ def export(run: Path, model: Path) -> Path:
         "data": this.data.digest[:16],
         **{f"validation {name}": value for name, value in state.validation.items()},
     }
-    artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, calibration, facts)
+    own = Calibration(shift, stage_share(this, trained, preprocessor), PastLaunches.of(this.data, this.config.spec.horizon))
+    artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, own, facts)
     return Path(model)
 
 
@@ -67,20 +72,35 @@ def load_weights(run: Run, preprocessor: Preprocessor, path: Path) -> LifeCycleM
     return model.eval()
 
 
-def calibrate(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> Calibration:
-    """Corrections under which the model's quantiles would have held on the cases that validated it."""
-    spec, loader = run.config.spec, run.config.loader
-    config = ArtifactConfig(origin=run.data.origin, model=model.config, widths=model.widths, spec=spec, features=FEATURES)
+def bare_forecaster(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> Forecaster:
+    """The model's own answers, as an artifact gives them."""
+    config = ArtifactConfig(origin=run.data.origin, model=model.config, widths=model.widths, spec=run.config.spec, features=FEATURES)
     bare = Artifact(model, preprocessor, Calibration.identity(), config, digest="", card="")
-    forecaster = Forecaster(bare, ForecasterConfig(cache=vectors_beside(run.data.root)))
-    cases = CaseLoader(run.data, spec, loader, split="validation")
+    return Forecaster(bare, ForecasterConfig(cache=vectors_beside(run.data.root)))
+
+
+def corrections(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> np.ndarray:
+    """TRUSTED of the corrections under which the model's quantiles would have held on the cases that validated it, as
+    Calibration.shift."""
+    forecaster, loader = bare_forecaster(run, model, preprocessor), run.config.loader
+    cases = CaseLoader(run.data, run.config.spec, loader, split="validation")
     batches = list(itertools.islice(cases, -(-run.config.validation_cases // loader.batch_size)))
-    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in ("units", "age")}
+    units, age = (np.concatenate([batch[name] for batch in batches]) for name in ("units", "age"))
     velocity = np.concatenate([calibration.velocity(batch["history"][:, :, 0]) for batch in batches])
     outputs = [forecaster.outputs(batch, batch["sku_id"], broken_photos="missing") for batch in batches]  # photos as in training
-    quantiles, mean, logits = (np.concatenate([out[name] for out in outputs]) for name in ("quantiles", "mean", "stage"))
-    stage = torch.softmax(torch.from_numpy(logits).double(), -1).numpy()
-    known = PastLaunches.of(run.data, spec.horizon, until=run.data.weeks - loader.validation_weeks)
-    shrunk, _ = known.shrink(quantiles, mean, np.isnan(velocity))
-    fitted = calibration.fit(shrunk, columns["units"], columns["age"], velocity, stage)
-    return replace(fitted, launches=PastLaunches.of(run.data, spec.horizon))
+    return TRUSTED * calibration.fit(np.concatenate([out["quantiles"] for out in outputs]), units, age, velocity)
+
+
+def stage_share(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> np.ndarray:
+    """Mean probability of each stage (5,) of the products that sell as the data ends: a season shifts how common stages are, and the weeks
+    held back lie in another one."""
+    forecaster, found = bare_forecaster(run, model, preprocessor), [np.zeros((0, len(STAGES)))]
+    for index in np.random.default_rng(0).permutation(len(run.data.shards)):
+        cases = forecaster.asked(run.data.read(int(index)), run.data.origin)
+        stage = forecaster.outputs(cases.cases, cases.sku_id, broken_photos="missing")["stage"]
+        selling = np.nansum(cases.cases["history"][:, -run.config.loader.active_within :, 0], 1) > 0
+        found.append(torch.softmax(torch.from_numpy(stage[selling]).double(), -1).numpy())
+        if sum(map(len, found)) >= SHARE_CASES:
+            break
+    share = np.concatenate(found)
+    return np.maximum(share.mean(0), LEAST_SHARE) if len(share) else np.full(len(STAGES), 1 / len(STAGES))

@@ -7,11 +7,6 @@ from plcp.tables import LEVELS
 NORMAL = np.array([-1.2816, -0.8416, -0.5244, -0.2533, 0.0, 0.2533, 0.5244, 0.8416, 1.2816])
 
 
-def even(n: int) -> np.ndarray:
-    """Stages of n cases, each as probable as the next."""
-    return np.full((n, 5), 0.2)
-
-
 def forecasts(n: int, centre: float = 3.0, spread: float = 0.5) -> np.ndarray:
     return np.tile(centre + spread * NORMAL, (n, 12, 1))
 
@@ -24,7 +19,7 @@ def test_a_forecast_too_low_and_too_sure_is_set_right_on_new_cases() -> None:
     rng = np.random.default_rng(0)
     draw = lambda: np.expm1(rng.normal(3.4, 0.9, (1500, 12)).clip(0))  # noqa: E731
     age, speed = np.full(1500, 20.0), np.full(1500, 30.0)
-    fitted = fit(forecasts(1500), draw(), age, speed, even(1500))
+    fitted = Calibration(fit(forecasts(1500), draw(), age, speed))
     fresh = draw()
     assert np.abs(coverage(forecasts(1500), fresh) - LEVELS).max() > 0.2
     assert np.abs(coverage(fitted.apply(forecasts(1500), age, speed), fresh) - LEVELS).max() < 0.02
@@ -37,7 +32,7 @@ def test_each_bucket_has_its_own_correction_and_small_ones_borrow() -> None:
     age, speed = np.where(young, 5.0, np.nan), np.full(n, 20.0)
     age[0], speed[0] = 5.0, 0.1  # a bucket of one case
     units = np.expm1(rng.normal(np.where(young, 4.0, 2.0)[:, None], 0.5, (n, 12)))
-    shift = fit(forecasts(n), units, age, speed, even(n)).shift
+    shift = fit(forecasts(n), units, age, speed)
     fast = 2
     assert shift[0, fast, 4] > 0.5
     assert shift[2, fast, 4] < -0.5
@@ -50,7 +45,7 @@ def test_what_is_surely_zero_stays_zero() -> None:
     age = speed = np.full(300, 0.5)
     quantiles = np.zeros((300, 12, 9))
     quantiles[:100] = forecasts(100)
-    corrected = fit(quantiles, units, age, speed, even(300)).apply(quantiles, age, speed)
+    corrected = Calibration(fit(quantiles, units, age, speed)).apply(quantiles, age, speed)
     assert (corrected[100:] == 0).all()
 
 
@@ -78,8 +73,8 @@ def test_weeks_not_observed_do_not_count() -> None:
     holes = units.copy()
     holes[:, 6:] = np.nan
     age = speed = np.full(400, 20.0)
-    assert np.allclose(fit(forecasts(400), units, age, speed, even(400)).shift, fit(forecasts(400), holes, age, speed, even(400)).shift)
-    assert (fit(forecasts(400), units * np.nan, age, speed, even(400)).shift == 0).all()
+    assert np.allclose(fit(forecasts(400), units, age, speed), fit(forecasts(400), holes, age, speed))
+    assert (fit(forecasts(400), units * np.nan, age, speed) == 0).all()
 
 
 def test_velocity_is_units_a_week_over_half_a_year() -> None:
@@ -97,18 +92,20 @@ def test_buckets_are_those_the_benchmark_reports() -> None:
 
 
 def test_a_rare_stage_is_named_where_it_is_probable_for_how_rare_it_is() -> None:
-    held_out = np.tile([0.04, 0.06, 0.6, 0.25, 0.05], (50, 1))
-    some = np.full(50, 20.0)
-    fitted = fit(forecasts(50), np.full((50, 12), 20.0), some, some, held_out)
-    usual, rising = held_out[0], np.array([0.05, 0.4, 0.45, 0.05, 0.05])
-    assert fitted.stage(np.stack([usual, rising])).tolist() == [2, 1]
+    share = np.array([0.04, 0.06, 0.6, 0.25, 0.05])
+    common = Calibration(Calibration.identity().shift, share)
+    assert common.stage(np.stack([share, np.array([0.05, 0.4, 0.45, 0.05, 0.05])])).tolist() == [2, 1]
 
 
-def test_a_few_launches_correct_launches_a_little_and_many_do() -> None:
-    def shift(n: int) -> float:
-        never = np.full(n, np.nan)
-        return float(fit(forecasts(n), np.full((n, 12), 200.0), np.zeros(n), never, even(n)).shift[LAUNCH, 0, 4])
+def test_launches_held_out_correct_nothing() -> None:
+    never = np.full(900, np.nan)
+    assert not fit(forecasts(900), np.full((900, 12), 200.0), np.zeros(900), never).any()
 
-    whole = (np.log1p(200) - 3) / (2 * 0.5 * 1.2816)
-    assert shift(10) == pytest.approx(whole / 11, rel=0.01)
-    assert shift(900) == pytest.approx(whole * 0.9, rel=0.01)
+
+def test_a_mean_stays_within_reach_of_its_quantiles() -> None:
+    quantiles, age = np.log1p(np.tile(np.arange(1.0, 10.0), (3, 2, 1))), np.full(3, 20.0)
+    given = np.array([[5.0, 6.0], [8.4, 8.6], [40.0, 400.0]])  # the quantiles' own mean is 5
+    _, mean = Calibration.identity().curve(quantiles, given, age, age)
+    assert np.allclose(mean, [[5.0, 6.0], [8.4, 8.5], [8.5, 8.5]])
+    _, mean = Calibration.identity().curve(np.zeros((1, 2, 9)), np.array([[0.2, 3.0]]), age[:1], age[:1])
+    assert np.allclose(mean, [[0.2, 1.0]])  # of a product that seldom sells all nine quantiles are zero

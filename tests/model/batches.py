@@ -6,7 +6,7 @@ from torch import Tensor
 
 from plcp.model.model import InputWidths
 
-CHANNELS, CALENDAR, NUMERIC, HASHED, POOL = 7, 9, 6, 4, 5
+CHANNELS, CALENDAR, NUMERIC, HASHED, POOL, DUE = 7, 9, 6, 4, 5, 2
 
 
 def widths(batch: dict[str, np.ndarray]) -> InputWidths:
@@ -20,6 +20,7 @@ def widths(batch: dict[str, np.ndarray]) -> InputWidths:
         future=batch["future"].shape[2],
         hashed=batch["hashed"].shape[1],
         pool=batch["pool"].shape[2],
+        due=batch["due"].shape[2],
         vector=batch["vector"].shape[1] if "vector" in batch else 0,
     )
 
@@ -44,6 +45,7 @@ def inputs(cases: int = 8, weeks: int = 104, horizon: int = 26, seed: int = 0, t
         "numeric": np.where(rng.random((cases, NUMERIC)) < 0.3, np.nan, rng.lognormal(0, 1, (cases, NUMERIC))).astype(np.float32),
         "hashed": rng.integers(0, 4096, (cases, HASHED)),
         "pool": rng.uniform(0, 3, (cases, horizon, POOL)).astype(np.float32),
+        "due": np.where(rng.random((cases, 1, DUE)) < 0.3, np.nan, rng.normal(0, 0.3, (cases, horizon, DUE))).astype(np.float32),
         "text": rng.integers(-1, texts, cases),
         "image": np.full(cases, -1),
     }

@@ -47,6 +47,8 @@ def test_the_state_is_finite_and_of_order_one_for_every_kind_of_product() -> Non
     history[2, :, 0] = 1e6
     history[3, -1, 0] = 3
     values, known = channels(torch.from_numpy(history))
-    state = recent_state(values, known, scale(values[..., 0], known[..., 0], NO_SIBLINGS[:4]))
+    age, due = torch.tensor([torch.nan, 500, 40, 0]), torch.full((4, 26, 2), torch.nan)
+    due[1:] = 3.0
+    state = recent_state(values, known, scale(values[..., 0], known[..., 0], NO_SIBLINGS[:4]), age, due)
     assert torch.isfinite(state).all()
     assert state.abs().max() < 20

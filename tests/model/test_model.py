@@ -52,7 +52,7 @@ def test_every_output_has_its_shape_and_range(preprocessor: Preprocessor) -> Non
 
 def test_a_case_gets_the_same_forecast_whatever_else_is_in_the_batch(preprocessor: Preprocessor) -> None:
     model, batch = rough(build(preprocessor)), whole(preprocessor)
-    cases = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool", "text", "image")
+    cases = ("history", "future", "calendar_history", "calendar_future", "age", "numeric", "hashed", "pool", "due", "text", "image")
     alone = {name: value[5:6] if name in cases else value for name, value in batch.items()}
     for name, value in model(alone).items():
         assert torch.allclose(value[0], model(batch)[name][5], rtol=1e-4, atol=1e-5), name
@@ -76,6 +76,7 @@ def test_each_modality_moves_the_forecast(preprocessor: Preprocessor) -> None:
         "numeric": torch.full_like(batch["numeric"], torch.nan),
         "hashed": torch.zeros_like(batch["hashed"]),
         "pool": torch.full_like(batch["pool"], torch.nan),
+        "due": torch.full_like(batch["due"], torch.nan),
         "age": torch.full_like(batch["age"], torch.nan),
         "future": torch.full_like(batch["future"], 0.5),
         "calendar_future": torch.zeros_like(batch["calendar_future"]),

@@ -34,5 +34,6 @@ def test_a_planned_price_counts_relative_to_the_last_one_known() -> None:
 def test_what_is_unknown_stays_finite() -> None:
     batch = tensors(inputs())
     batch["pool"][:] = torch.nan
+    batch["due"][:] = torch.nan
     values, known = channels(batch["history"])
     assert torch.isfinite(step_features(batch, values, known, scale(values[..., 0], known[..., 0], batch["pool"]))).all()

@@ -89,7 +89,7 @@ def score(
         run.complete(manifest)
         if some is None:
             if config.snapshots:
-                make_snapshots(Path(prepared), run)
+                make_snapshots(Path(prepared), run, parts)
             publish(scores, source.run_id)
     return result(run, parts, todo, skus, manifest.skipped, begin)
 
@@ -107,12 +107,13 @@ def told_if_full(scores: Path) -> Iterator[None]:
         ) from error
 
 
-def make_snapshots(prepared: Path, run: Run) -> None:
-    """What endpoints read, before they look; in a process of its own, which gives back all the memory that it takes.
+def make_snapshots(prepared: Path, run: Run, parts: Sequence[Part]) -> None:
+    """What endpoints read of a run's parts, before they look; in a process of its own, which gives back all the memory that it takes.
 
     Raises OSError where the disk is full, and PlcpError where they cannot be made for another reason.
     """
-    command = [sys.executable, "-m", shelves.__name__, str(prepared.resolve()), str(run.root.resolve())]
+    caches = {part.forecaster.cache for part in parts}
+    command = [sys.executable, "-m", shelves.__name__, *map(str, (prepared.resolve(), run.root.resolve(), *filter(None, caches)))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with Progress(SpinnerColumn(), TextColumn("snapshots for the endpoint"), TimeElapsedColumn(), transient=True) as shown:
         shown.add_task("")

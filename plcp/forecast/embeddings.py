@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from plcp.forecast.vector_shelf import VectorShelf
 from plcp.model.model import Encoder
 from plcp.model.preprocess import Preprocessor
 from plcp.model.towers import Tower, Towers
@@ -52,14 +53,14 @@ def vectors_beside(prepared: Path) -> Path:
 
 
 class TowerCache:
-    """Vectors of one tower, and in Parquet files below `folder`, where there is one, kept apart by the tower's digest.
+    """Vectors of one tower, and in Parquet files in `folder`, where there is one.
 
     Any number of processes may write to it: each adds files of its own, named by what they hold, written aside and renamed. So may any
     number of threads.
     """
 
-    def __init__(self, folder: Path | None = None, digest: str = "") -> None:
-        self.folder = folder / digest if folder else None
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
         self._read: set[str] = set()
         self._row: dict[bytes, int] = {}
         self._vectors = np.zeros((0, 0), np.float16)  # a row each, and room for more
@@ -142,9 +143,18 @@ class TowerEncoder:
         """`folder` holds the cache, for all models; None: nothing is kept. `run` applies a function to each batch, as `map` does."""
         self.model, self.preprocessor, self.run = model, preprocessor, run
         self.caches: dict[str, TowerCache] = {}
-        for name, tower in (("text", model.text), ("image", model.image)):
-            if tower is not None and folder is not None:
-                self.caches[name] = TowerCache(folder / name, tower_digest(tower, preprocessor))
+        self.shelves: dict[str, VectorShelf] = {}
+        if folder is not None:
+            self.caches = {name: TowerCache(own) for name, own in self._folders(folder)}
+
+    def look_up_in(self, folder: Path) -> None:
+        """Take what runs over the catalog have made (`folder` is their cache) from its shelves, which hold no memory of this process."""
+        self.shelves = {name: VectorShelf(own) for name, own in self._folders(folder)}
+
+    def _folders(self, folder: Path) -> list[tuple[str, Path]]:
+        """Where the vectors of each tower are kept, apart from those of others."""
+        towers = (("text", self.model.text), ("image", self.model.image))
+        return [(name, folder / name / tower_digest(tower, self.preprocessor)) for name, tower in towers if tower is not None]
 
     def text(self, texts: Sequence[str]) -> Tensor | None:
         """(n, width) float32 on the model's device, rounded through float16; None where the model has no text tower."""
@@ -200,6 +210,11 @@ class TowerEncoder:
         keys = [text_key(item) if isinstance(item, str) else content_key(item) for item in items]
         cache = self.caches.get(kind) or TowerCache()
         rows = cache.find(keys)
+        if (rows < 0).any() and kind in self.shelves:
+            wanted = list({keys[i]: None for i in np.flatnonzero(rows < 0)})
+            there, vectors = self.shelves[kind].find(wanted)
+            cache.put([key for key, found in zip(wanted, there, strict=True) if found], vectors)
+            rows = cache.find(keys)
         if (rows < 0).any():
             missing = sorted(
                 {keys[i]: items[i] for i in np.flatnonzero(rows < 0).tolist()}.items()

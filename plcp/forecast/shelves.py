@@ -1,4 +1,5 @@
-"""What the endpoint reads of prepared data and of a run, as snapshots: built by the scoring run, or where that did not by the endpoint."""
+"""What the endpoint reads of prepared data and of a run, as snapshots: built by the scoring run, or where that did not by the endpoint.
+And the towers' vectors that the run has made, sorted; without them the endpoint makes its own."""
 
 import errno
 import shutil
@@ -12,7 +13,7 @@ from plcp.base import DataError, PlcpError
 from plcp.data.prepared import Prepared
 from plcp.data.view import shard_view
 from plcp.folders import alone, full
-from plcp.forecast import snapshot
+from plcp.forecast import snapshot, vector_shelf
 from plcp.forecast.runs import Run
 from plcp.forecast.snapshot import Snapshot
 from plcp.tables import CURVE, EMBEDDING, EVENT_TABLE, SKIPPED, STAGE_TABLE, Table
@@ -23,10 +24,12 @@ SOON = "p_12w"  # of the end: what probably ends so soon is no substitute
 KEY = ("sku_id", "origin")
 
 
-def build(prepared: Path, run: Run) -> None:
-    """Both, where they are not there."""
+def build(prepared: Path, run: Run, *caches: Path) -> None:
+    """All, where they are not there; `caches` are the folders of the towers' vectors."""
     products(Prepared.open(prepared))
     forecasts(run)
+    for tower in [path for cache in caches for path in cache.glob("*/*/")]:
+        vector_shelf.build(tower)
 
 
 def products(prepared: Prepared) -> Snapshot:
@@ -123,9 +126,9 @@ def own_columns(table: Table) -> list[str]:
 
 
 def main() -> None:
-    """PREPARED and a run's folder. For catalog.make_snapshots, which is told of a full disk by the exit code."""
+    """PREPARED, a run's folder, the towers' caches. For catalog.make_snapshots, which is told of a full disk by the exit code."""
     try:
-        build(Path(sys.argv[1]), Run(Path(sys.argv[2])))
+        build(Path(sys.argv[1]), Run(Path(sys.argv[2])), *map(Path, sys.argv[3:]))
     except PlcpError as error:
         sys.exit(str(error))
     except OSError as error:

@@ -20,6 +20,7 @@ from plcp.base import Config, ConfigError, DataError, PlcpError
 from plcp.client import Client
 from plcp.data.prepared import Prepared
 from plcp.forecast import artifact
+from plcp.forecast.embeddings import vectors_beside
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.forecast.replicas import APP, ReplicaConfig, at_hand, catalog_deployment, cluster, start_serve
 from plcp.serving.api import create_api
@@ -101,6 +102,8 @@ class Online(Remote):
         require_token_if_fast(constants.RAY_SERVE_ENABLE_HA_PROXY, token)
         require_cluster_is(config.fast)
         forecaster = Forecaster.load(config.model, config.forecaster)
+        if config.forecaster.cache is None:
+            forecaster.encoder.look_up_in(vectors_beside(config.prepared.resolve()))
         published = Published(config.scores) if config.scores else None
         decided = Decided(config.decisions or config.scores.parent) if config.scores else None
         stock, live = Stock(config.prepared), live_at(config)

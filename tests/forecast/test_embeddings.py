@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from plcp.base import DataError
+from plcp.forecast import vector_shelf
 from plcp.forecast.embeddings import TOKENS, TowerCache, TowerEncoder, content_key, tower_digest
 from plcp.model.model import LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
@@ -75,13 +76,13 @@ def test_texts_are_batched_by_their_tokens_and_each_goes_through_once(parts: tup
 
 
 def test_two_writers_leave_a_cache_that_both_can_read(tmp_path: Path) -> None:
-    one, other = TowerCache(tmp_path, "d"), TowerCache(tmp_path, "d")
+    one, other = TowerCache(tmp_path / "d"), TowerCache(tmp_path / "d")
     one.put([b"a"], np.ones((1, 4), np.float16))
     other.put([b"b", b"a"], np.array([[0] * 4, [1] * 4], np.float16))
     rows = one.find([b"b", b"a", b"c", b"b"])
     assert rows[2] == -1
     assert one.take(rows[[0, 1, 3]]).tolist() == [[0] * 4, [1] * 4, [0] * 4]
-    assert TowerCache(tmp_path, "another").find([b"a"]).tolist() == [-1]
+    assert TowerCache(tmp_path / "another").find([b"a"]).tolist() == [-1]
 
 
 def test_a_damaged_cache_file_is_made_anew(parts: tuple[LifeCycleModel, Preprocessor], tmp_path: Path) -> None:
@@ -154,13 +155,36 @@ def test_a_cache_that_cannot_be_written_costs_no_run(parts: tuple[LifeCycleModel
 
 
 def test_what_a_killed_writer_left_aside_goes(tmp_path: Path) -> None:
-    cache = TowerCache(tmp_path, "d")
+    cache = TowerCache(tmp_path / "d")
     cache.put([b"a"], np.ones((1, 4), np.float16))
     assert cache.folder
     old, new = (cache.folder / f".{name}.parquet.1.writing" for name in ("old", "new"))
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
-    TowerCache(tmp_path, "d").find([b"b"])
+    TowerCache(tmp_path / "d").find([b"b"])
     assert not old.exists()
     assert new.exists(), "another process may be writing it"
+
+
+def test_what_a_run_has_made_goes_through_no_tower_again_and_stays_out_of_memory(
+    parts: tuple[LifeCycleModel, Preprocessor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = TowerEncoder(*parts, tmp_path).text(TITLES)
+    for tower in tmp_path.glob("*/*/"):
+        vector_shelf.build(tower)
+    reading = TowerEncoder(*parts)
+    reading.look_up_in(tmp_path)
+    asked: list[int] = []
+
+    def made_anew(encoder: TowerEncoder, jobs: object, count: int, width: int) -> np.ndarray:
+        asked.append(count)
+        return np.ones((count, width), np.float16)
+
+    monkeypatch.setattr(TowerEncoder, "_made", made_anew)
+    found = reading.text([*TITLES, "never seen"])
+    assert made is not None
+    assert found is not None
+    assert torch.equal(found[:-1], made)
+    assert asked == [1]
+    assert not reading.caches

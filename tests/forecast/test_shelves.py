@@ -32,7 +32,7 @@ def python_that(does: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_both_are_there_when_the_command_ends(shop: Made, run: Run) -> None:
-    make_snapshots(shop.prepared, run)
+    make_snapshots(shop.prepared, run, [])
     forecast = Snapshot.open(run.root / "snapshot")
     assert forecast is not None
     assert len(forecast) == 12
@@ -43,16 +43,16 @@ def test_both_are_there_when_the_command_ends(shop: Made, run: Run) -> None:
 def test_why_they_could_not_be_made_is_said(shop: Made, run: Run) -> None:
     (run.root / MANIFEST).unlink()
     with pytest.raises(PlcpError, match=r"every product is forecast, but .*\(.*the run is not complete.*\)\. Mend it and run the same"):
-        make_snapshots(shop.prepared, run)
+        make_snapshots(shop.prepared, run, [])
 
 
 def test_a_process_that_was_killed_is_told_from_a_full_disk(shop: Made, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python_that("kill -9 $$", tmp_path, monkeypatch)
     with pytest.raises(PlcpError, match="ended by signal 9; is there too little memory"):
-        make_snapshots(shop.prepared, run)
+        make_snapshots(shop.prepared, run, [])
     python_that(f"exit {errno.ENOSPC}", tmp_path, monkeypatch)
     with pytest.raises(OSError, match="No space left") as error:
-        make_snapshots(shop.prepared, run)
+        make_snapshots(shop.prepared, run, [])
     assert error.value.errno == errno.ENOSPC
 
 

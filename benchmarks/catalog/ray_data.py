@@ -46,7 +46,7 @@ class Straightforward:
         tower = self.artifact.model.text
         if cache is None or tower is None:
             return None
-        vectors = TowerCache(cache / "text", tower_digest(tower, self.artifact.preprocessor))
+        vectors = TowerCache(cache / "text" / tower_digest(tower, self.artifact.preprocessor))
         vectors.find([b"the first look reads all files"])
         return vectors
 

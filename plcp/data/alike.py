@@ -11,13 +11,15 @@ import numpy as np
 import polars as pl
 
 from plcp.data.hashing import bucket_of
-from plcp.data.siblings import AGES, WeeksOfLife
+from plcp.data.siblings import AGES, STEP, WeeksOfLife
 
 WORDS = 2048  # buckets; 0 is none
 TITLE_WORDS = 8  # of a title that count, the first distinct ones
 WORD = r"\p{Han}|[\p{L}--\p{Han}]{2,}"  # Chinese sets no spaces between words: each sign tells
 SPAN = 4  # weeks of life that are pooled together
 BINS = AGES // SPAN
+ON_SALE = 26  # weeks within which a product sold something that is on sale
+LEVEL_WEEKS = 13
 SHRINK = 3.0  # products of which a word must tell to weigh half
 
 
@@ -97,3 +99,51 @@ class TitlePoolBuilder:
 
     def done(self) -> TitlePools:
         return TitlePools(*(np.cumsum(x, -1).astype(np.float32) for x in (self.total, self.count, self.products)))
+
+
+@dataclass(frozen=True)
+class TitleLevels:
+    """Sums of log1p units of the products on sale whose titles bear a word, and counts of them, over the weeks before each one, (WORDS,
+    weeks + 1) float64; bucket 0 is every product."""
+
+    total: np.ndarray
+    count: np.ndarray
+
+    @staticmethod
+    def none() -> "TitleLevels":
+        return TitleLevels(np.zeros((WORDS, 1)), np.zeros((WORDS, 1)))
+
+    def mean(self, words: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """Mean log1p units a week that products with these words sold in the LEVEL_WEEKS before each origin; NaN where none was on sale.
+        words (b, TITLE_WORDS), origins (b,) → (b,)."""
+        until = np.clip(origins, 0, self.total.shape[1] - 1)[:, None]
+        since = np.maximum(until - LEVEL_WEEKS, 0)
+        total, count = (x[words, until] - x[words, since] for x in (self.total, self.count))
+        every = (self.count[0, until] - self.count[0, since]) / LEVEL_WEEKS
+        seen = count / LEVEL_WEEKS
+        weight = np.where(words > 0, np.log1p(every / np.maximum(seen, 1)) * seen / (seen + SHRINK), 0)
+        whole = weight.sum(1)
+        mean = (weight * total / np.maximum(count, 1)).sum(1) / np.where(whole > 0, whole, 1)
+        return np.where(whole > 0, mean, np.nan)
+
+
+class TitleLevelBuilder:
+    """Adds products, shard by shard, in any order."""
+
+    def __init__(self, weeks: int):
+        self.total, self.count = np.zeros((2, WORDS, weeks))
+
+    def add(self, units: np.ndarray, words: np.ndarray) -> None:
+        """units (n, weeks) as they stood at the end of their own week; words (n, TITLE_WORDS)."""
+        sold = np.pad(np.cumsum(units > 0, 1), ((0, 0), (ON_SALE, 0)))
+        on_sale = sold[:, ON_SALE:] > sold[:, :-ON_SALE]
+        value = np.where(on_sale, np.round(np.log1p(np.maximum(units, 0)) / STEP) * STEP, 0)
+        for column in words.T:
+            bears = column > 0
+            np.add.at(self.total, column[bears], value[bears])
+            np.add.at(self.count, column[bears], on_sale[bears])
+        self.total[0] += value.sum(0)
+        self.count[0] += on_sale.sum(0)
+
+    def done(self) -> TitleLevels:
+        return TitleLevels(*(np.pad(np.cumsum(x, 1), ((0, 0), (1, 0))) for x in (self.total, self.count)))

@@ -20,7 +20,7 @@ from plcp.data.signals import standardised
 from plcp.data.spec import FUTURE, Spec
 
 NUMERIC = ("list_price", "last_price", "rating", "reviews", "weeks_seen")
-POOL = ("shop", "category", "season", "title", "recent")
+POOL = ("shop", "category", "season", "title", "recent", "alike")
 HALF_A_YEAR = 26  # weeks: what was launched in this season and seen before them was launched in an earlier year
 
 Arrays = dict[str, Any]
@@ -150,7 +150,10 @@ def numeric(shard: Shard, rows: np.ndarray, origins: np.ndarray, list_price: np.
 
 
 def pooled(shard: Shard, statics: Arrays, starts: np.ndarray, age: np.ndarray, origins: np.ndarray, spec: Spec) -> np.ndarray:
-    """Mean log1p units of siblings (POOL) at the age of each week forecast, (b, horizon, len(POOL)); NaN where none was seen."""
+    """Mean log1p units of siblings (POOL) at the age of each week forecast, (b, horizon, len(POOL)); NaN where none was seen.
+
+    `alike` is what products with words of the title in common sell now, at any age.
+    """
     if not spec.siblings:
         return np.full((len(starts), spec.horizon, len(POOL)), np.nan, np.float32)
     ages, pool, pools = age[:, None] + np.arange(spec.horizon), statics["pool"], shard.shop.pools
@@ -158,7 +161,9 @@ def pooled(shard: Shard, statics: Arrays, starts: np.ndarray, age: np.ndarray, o
     own = np.where(pool[:, None] > 0, pools.mean(pool, ages, origins), np.nan)
     season = pools.mean(season_of(pool, starts - age, shard.timeline), ages, origins - HALF_A_YEAR)
     recent = pools.recent(ages, origins)
-    return np.stack([shop, own, season, shard.shop.titles.mean(statics["words"], ages, origins), recent], 2).astype(np.float32)
+    title = shard.shop.titles.mean(statics["words"], ages, origins)
+    alike = np.broadcast_to(shard.shop.levels.mean(statics["words"], origins)[:, None], ages.shape)
+    return np.stack([shop, own, season, title, recent, alike], 2).astype(np.float32)
 
 
 def texts(shard: Shard, version: np.ndarray, review: np.ndarray) -> Arrays:

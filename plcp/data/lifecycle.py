@@ -79,12 +79,14 @@ class Levels:
         return np.where(seen, time, free), seen
 
     def event_times(self, rows: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weeks from each case's start to peak, decline and end: (b, 3), and whether each was seen: (b, 3).
+        """Weeks from each case's start to peak, decline and end: (b, 3), NaN where nothing is known, and whether each was seen: (b, 3).
 
-        Where an event was not seen, the time is the last one known to be free of it: it comes later than that.
+        Where an event was not seen, the time is the last one known to be free of it: it comes later than that. Of a start so late that only
+        products already silent are known to have ended, and none to be alive, nothing is known.
         """
         time, seen = self.events
-        return time[rows] - starts[:, None], seen[rows]
+        known = (starts <= self.units.shape[1] - CONFIRM)[:, None]
+        return np.where(known, time[rows] - starts[:, None], np.nan), seen[rows] & known
 
     def tail(self, rows: np.ndarray, until: np.ndarray) -> np.ndarray:
         """Levels of the last two weeks before `until`, whose windows end there. (b, 2)."""

@@ -31,7 +31,7 @@ from plcp.data.timeline import Timeline
 from plcp.folders import replacing
 from plcp.tables import PRODUCTS, SALES
 
-FORMAT, MANIFEST = 6, "manifest.json"
+FORMAT, MANIFEST = 7, "manifest.json"
 BUILDERS = 2  # parts built at a time; Polars uses every core for each, numpy one
 
 

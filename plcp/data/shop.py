@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plcp.data.alike import TitlePools
+from plcp.data.alike import TitleLevels, TitlePools
 from plcp.data.neighbours import Neighbours
 from plcp.data.prices import CategoryPrices
 from plcp.data.siblings import Pools
@@ -21,6 +21,7 @@ class Shop:
 
     pools: Pools
     titles: TitlePools
+    levels: TitleLevels
     prices: CategoryPrices
     totals: Totals
     signals: Signals  # of categories and of the whole shop
@@ -29,7 +30,9 @@ class Shop:
     @staticmethod
     def none() -> "Shop":
         """Nothing known."""
-        return Shop(Pools.none(), TitlePools.none(), CategoryPrices.none(), Totals.none(), Signals.none(), Neighbours.none())
+        return Shop(
+            Pools.none(), TitlePools.none(), TitleLevels.none(), CategoryPrices.none(), Totals.none(), Signals.none(), Neighbours.none()
+        )
 
     def save(self, folder: Path) -> None:
         """Everything but the neighbours, whose units are written as they come (neighbours.write)."""
@@ -39,6 +42,8 @@ class Shop:
             "title_total": self.titles.total,
             "title_count": self.titles.count,
             "title_products": self.titles.products,
+            "level_total": self.levels.total,
+            "level_count": self.levels.count,
             "median": self.prices.median,
             "units_before": self.totals.before,
             "open_before": self.totals.open,
@@ -55,6 +60,7 @@ class Shop:
             return Shop(
                 Pools(arrays["total"], arrays["count"]),
                 TitlePools(arrays["title_total"], arrays["title_count"], arrays["title_products"]),
+                TitleLevels(arrays["level_total"], arrays["level_count"]),
                 CategoryPrices(arrays["median"]),
                 Totals(arrays["units_before"], arrays["open_before"]),
                 Signals(series, arrays["signal_value"], arrays["signal_known"]),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from plcp.data.alike import TITLE_WORDS, TitlePoolBuilder
+from plcp.data.alike import TITLE_WORDS, TitleLevelBuilder, TitlePoolBuilder
 from plcp.data.neighbours import Neighbours
 from plcp.data.prices import PriceBuilder
 from plcp.data.shards import Shard, first_sale
@@ -18,7 +18,7 @@ class ShopBuilder:
 
     def __init__(self, timeline: Timeline):
         self.timeline, weeks = timeline, timeline.weeks
-        self.pools, self.titles = PoolBuilder(weeks), TitlePoolBuilder(weeks)
+        self.pools, self.titles, self.levels = PoolBuilder(weeks), TitlePoolBuilder(weeks), TitleLevelBuilder(weeks)
         self.prices, self.totals = PriceBuilder(weeks), TotalsBuilder(weeks)
         self.holds: set[str] = set()  # what of the shards cases can read, beside their channels
 
@@ -35,6 +35,7 @@ class ShopBuilder:
         lives = WeeksOfLife.of(units, shard.told, launch, first)
         self.pools.add(lives, season_of(pool, launch, shard.timeline))
         self.titles.add(lives, launch, first, words)
+        self.levels.add(units, words)
         self.totals.add(units, pool)
         if "price" in shard.channels:
             sold_by_then = np.arange(units.shape[1]) >= first[:, None]  # never where nothing was sold
@@ -44,4 +45,6 @@ class ShopBuilder:
     def done(self, signals: Signals) -> Shop:
         prices = self.prices.done()
         self.holds |= {"category_prices"} if prices.median.size else set()
-        return Shop(self.pools.done(), self.titles.done(), prices, self.totals.done(self.timeline), signals, Neighbours.none())
+        return Shop(
+            self.pools.done(), self.titles.done(), self.levels.done(), prices, self.totals.done(self.timeline), signals, Neighbours.none()
+        )

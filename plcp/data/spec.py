@@ -18,7 +18,7 @@ FUTURE = ("price", "promo")  # planned
 class Spec(Config):
     """The shape of a case. What is not given is settled by the data a model learns from (`fitted`): what a shop lacks costs nothing."""
 
-    history_weeks: int = Field(104, ge=8, le=520, description="weeks of history a case reads")
+    history_weeks: int = Field(104, ge=13, le=520, description="weeks of history a case reads")
     horizon: int = Field(26, ge=1, le=52, description="weeks forecast")
     country: str | None = Field(None, description="ISO code whose public holidays count")
     channels: tuple[str, ...] | None = Field(None, description="weekly channels read; if not given, all that the data holds")

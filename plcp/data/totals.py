@@ -34,24 +34,26 @@ class Totals:
     def due(self, pool: np.ndarray, origins: np.ndarray, starts: np.ndarray, horizon: int) -> np.ndarray:
         """DUE of each week forecast, (b, horizon, len(DUE)) float32; NaN where unknown. pool, origins, starts (b,).
 
-        Log of the ratio of what was sold a week around the same week a year before to what was sold a week in the quarter that lay a year
-        before the origin.
+        What was sold a week around the same week a year before beside what was sold a week in the quarter that lay a year before the
+        origin, as a difference of their log1p. Unknown where no open week of that quarter was observed, or nothing of the category was sold
+        in it.
         """
         week = starts[:, None] + np.arange(horizon) - YEAR
         until = np.minimum(week + NEAR + 1, origins[:, None])
         found = []
         for place in (np.zeros_like(pool), pool):
             base = self._mean(place, origins - YEAR - QUARTER, origins - YEAR)
-            found.append(self._mean(place[:, None], week - NEAR, until) - base[:, None])
+            near = self._mean(place[:, None], week - NEAR, until)
+            found.append(np.log1p(near) - np.log1p(np.where(base > 0, base, np.nan))[:, None])
         found[1] = np.where(pool[:, None] > 0, found[1], np.nan)
         return np.stack(found, 2).astype(np.float32)
 
     def _mean(self, pool: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """log1p of mean weekly units of the weeks [left, right); NaN where the data holds no open one."""
+        """Mean weekly units of the weeks [left, right); NaN where the data holds no open one."""
         left, right = (np.clip(week, 0, len(self.open) - 1) for week in (left, right))
         weeks = self.open[right] - self.open[left]
         units = self.before[pool, right] - self.before[pool, left]
-        return np.where(weeks > 0, np.log1p(np.maximum(units, 0) / np.maximum(weeks, 1)), np.nan)
+        return np.where(weeks > 0, np.maximum(units, 0) / np.maximum(weeks, 1), np.nan)
 
 
 class TotalsBuilder:

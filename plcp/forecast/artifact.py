@@ -2,7 +2,7 @@
 
 model.safetensors   weights, nothing else: no pickle is ever written or read
 config.json         the model's configuration, the shape of a case, the names of the features, the training origin
-calibration.json    conformal corrections
+calibration.json    corrections of quantiles, how common stages are, what launches sold
 tokenizer/, text/, image/   the towers' preprocessing and shapes
 card.md             what the model is, what it was trained on, how well it did
 checksums.json      SHA-256 of every other file; its own digest names the model
@@ -191,7 +191,7 @@ Forecasts weekly demand with nine quantiles and a mean, the dates of peak, decli
 |---|---|
 {table}
 
-**Meant for** the shop whose data it was trained on, and products like those. Losses and the calibration of quantiles stem from weeks held
+**Meant for** the shop whose data it was trained on, and products like those. Losses and the correction of quantiles stem from weeks held
 back from training, which a refit then learned from as well;
 they say what was sold, not what could have been, except where stock-outs were reported. **Not meant for** other shops without
 fine-tuning, nor for horizons beyond the one above. It was taught nothing of the weeks from the training origin on.

@@ -14,10 +14,11 @@ from plcp.tables import LEVELS, STAGES
 AGE_EDGES = (12, 52)  # weeks; an invisible launch counts as old
 VELOCITY_EDGES = (1, 10, 50)  # units a week over VELOCITY_WEEKS
 VELOCITY_WEEKS = 26
+BEST_WEEKS = 2
 LAUNCH = len(AGE_EDGES) + 1  # the row of products never sold
 HIGHEST, ROOM = 1.5, 1.0  # a mean lies at most so many times the mean of its quantiles, and units, above it
 BORROWED = 200  # cases' worth of the whole shop's correction that a bucket starts from
-LEAST_SHARE = 1e-3  # of a stage that no held-out case shows
+LEAST_SHARE = 1e-3  # of a stage that no product is in
 BALANCE = 0.5  # power of a stage's share that its probability is divided by: 0 names only common stages, 1 counts all alike
 LEVEL_INDEX = np.arange(len(LEVELS))
 
@@ -31,6 +32,13 @@ def velocity(history_units: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(history_units).any(1), np.nansum(recent, 1) / VELOCITY_WEEKS, np.nan)
 
 
+def usual(history_units: np.ndarray) -> np.ndarray:
+    """Mean weekly units of the same weeks without the BEST_WEEKS best of them, (n,); an unknown week counts as empty."""
+    recent = np.nan_to_num(history_units[:, -VELOCITY_WEEKS:])
+    best = np.partition(recent, -BEST_WEEKS, axis=1)[:, -BEST_WEEKS:]
+    return (recent.sum(1) - best.sum(1)) / VELOCITY_WEEKS
+
+
 def bucket(age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of each case in the table of corrections, (n,) each. NaN age: old; NaN velocity: never sold."""
     row = np.where(np.isnan(age), len(AGE_EDGES), np.searchsorted(AGE_EDGES, np.nan_to_num(age), side="left"))
@@ -42,8 +50,8 @@ def bucket(age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarra
 class Calibration:
     """What is laid on a model's answers.
 
-    shift: corrections (age rows, velocity columns, 9), in widths of a forecast's own 10–90% interval in log1p units.
-    stage_share: mean probability of each stage, (5,). launches: what forecasts of launches are shrunk towards, before they are corrected.
+    shift: corrections (age rows, velocity columns, 9), in widths of a forecast's own 10–90% interval in log1p units; zero for launches.
+    stage_share: mean probability of each stage, (5,). launches: what forecasts of launches are shrunk towards.
     """
 
     shift: np.ndarray
@@ -54,14 +62,16 @@ class Calibration:
     def identity() -> "Calibration":
         return Calibration(np.zeros((LAUNCH + 1, len(VELOCITY_EDGES) + 1, len(LEVELS))))
 
-    def curve(self, quantiles: np.ndarray, mean: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def curve(self, quantiles: np.ndarray, mean: np.ndarray, age: np.ndarray, history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean.
 
-        A mean far above its own quantiles is owed to few weeks of few products, such as a wholesaler's one order, and not to be ordered by.
+        A mean far above its own quantiles is owed to few weeks of few products, such as a wholesaler's one order, and not to be ordered by;
+        unless the product usually sells so much, in few large orders. history (n, weeks) units, NaN where unknown.
         """
-        quantiles, mean = self.launches.shrink(quantiles, mean, np.isnan(velocity))
-        corrected = self.apply(quantiles, age, velocity)
-        return corrected, np.minimum(mean, HIGHEST * np.expm1(corrected).mean(2) + ROOM)
+        speed = velocity(history)
+        quantiles, mean = self.launches.shrink(quantiles, mean, np.isnan(speed))
+        corrected = self.apply(quantiles, age, speed)
+        return corrected, np.minimum(mean, np.maximum(HIGHEST * np.expm1(corrected).mean(2) + ROOM, usual(history)[:, None]))
 
     def apply(self, quantiles: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """quantiles (n, h, 9) log1p → the same, corrected, never crossing, never negative. age, velocity (n,)."""

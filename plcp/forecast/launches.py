@@ -32,12 +32,12 @@ class PastLaunches:
         return PastLaunches(np.zeros((0, len(LEVELS))), np.zeros(0), 0)
 
     @staticmethod
-    def of(prepared: Prepared, weeks: int, until: int | None = None) -> "PastLaunches":
-        """The first `weeks` of life of all launches whose first sale the data shows before week `until` (its end, unless given)."""
+    def of(prepared: Prepared, weeks: int) -> "PastLaunches":
+        """The first `weeks` of life of all launches whose first sale the data shows."""
         parts: list[np.ndarray] = []
         columns = ["units", *(c for c in prepared.channels if c == "in_stock")]
         for index in range(len(prepared.shards)):
-            parts.append(first_weeks(prepared.read(index, columns), weeks, until or prepared.weeks))
+            parts.append(first_weeks(prepared.read(index, columns), weeks, prepared.weeks))
             if sum(map(len, parts)) >= LOOKED_AT:
                 break
         units = np.concatenate(parts)

@@ -2,7 +2,7 @@
 And the towers' vectors that the run has made, sorted; without them the endpoint makes its own."""
 
 import errno
-import shutil
+import logging
 import sys
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import polars as pl
 from plcp.base import DataError, PlcpError
 from plcp.data.prepared import Prepared
 from plcp.data.view import shard_view
-from plcp.folders import alone, full
+from plcp.folders import full
 from plcp.forecast import snapshot, vector_shelf
 from plcp.forecast.runs import Run
 from plcp.forecast.snapshot import Snapshot
@@ -29,7 +29,12 @@ def build(prepared: Path, run: Run, *caches: Path) -> None:
     products(Prepared.open(prepared))
     forecasts(run)
     for tower in [path for cache in caches for path in cache.glob("*/*/")]:
-        vector_shelf.build(tower)
+        try:
+            vector_shelf.build(tower)
+        except OSError as error:
+            if full(error):
+                raise
+            logging.getLogger(__name__).warning("%s: no shelf can be made there (%s); the endpoint runs its towers", tower, error)
 
 
 def products(prepared: Prepared) -> Snapshot:
@@ -41,11 +46,7 @@ def products(prepared: Prepared) -> Snapshot:
     shelf = root.with_name(f".{root.name}.catalog")
     source = snapshot.source_of(prepared.digest)
     made = snapshot.build(shelf / prepared.digest[:16], source, len(prepared.shards), lambda i: product_rows(prepared, i))
-    with alone(shelf):  # nobody builds or clears away here meanwhile
-        others = sorted((path for path in shelf.iterdir() if path != made.root), key=lambda path: path.stat().st_mtime_ns)
-        killed = [path for path in others if path.name.startswith(".")]
-        for gone in killed + [path for path in others if path not in killed][:-1]:  # the last one may still be read
-            shutil.rmtree(gone, ignore_errors=True)
+    snapshot.clear_away(made.root)
     return made
 
 

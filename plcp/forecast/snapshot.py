@@ -138,6 +138,15 @@ def build(root: Path, source: str, parts: int, frame_of: Callable[[int], pl.Data
     return Snapshot(root, source)
 
 
+def clear_away(current: Path) -> None:
+    """Remove what lies beside a snapshot, but for the newest of the others, which may still be read."""
+    with alone(current.parent):  # nobody builds or clears away here meanwhile
+        others = sorted((path for path in current.parent.iterdir() if path != current), key=lambda path: path.stat().st_mtime_ns)
+        killed = [path for path in others if path.name.startswith(".")]
+        for gone in killed + [path for path in others if path not in killed][:-1]:
+            shutil.rmtree(gone, ignore_errors=True)
+
+
 def part_name(number: int) -> str:
     return f"part-{number:05d}.arrow"
 

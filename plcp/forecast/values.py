@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from plcp.data.features import Arrays
-from plcp.forecast.calibration import Calibration, velocity
+from plcp.forecast.calibration import Calibration
 from plcp.model.heads import BIN_WEEKS, BINS, event_probability
 from plcp.tables import EVENT_WEEKS, EVENTS, STAGES
 
@@ -44,7 +44,7 @@ def calibrated(
     """
     unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
     curve = out["quantiles"].astype(np.float64), out["mean"].astype(np.float64)
-    quantiles, mean = calibration.curve(*curve, age, velocity(units))
+    quantiles, mean = calibration.curve(*curve, age, units)
     hazard = out["hazard"].copy()
     hazard[unseen, :, 0] = NEVER_HAPPENED
     stage = torch.softmax(torch.from_numpy(out["stage"]).double(), -1).numpy()

@@ -1,6 +1,5 @@
-"""A tower's vectors as the endpoint reads them: sorted and mapped, so that the replicas of a machine share them and none holds them."""
+"""A tower's vectors as the endpoint reads them: a snapshot by content, which the replicas of a machine share and none holds in memory."""
 
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,88 +7,64 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from plcp.folders import replacing
+from plcp.forecast import snapshot
+from plcp.forecast.snapshot import MANIFEST, Snapshot
 
-SHELF = "mapped"  # in the folder of a tower's cache
-KEYS, VECTORS, MANIFEST = "keys.npy", "vectors.npy", "manifest.json"
+NOTHING = pl.DataFrame(schema={"sku_id": pl.String, "vector": pl.Binary})
+
+
+def shelf_of(folder: Path) -> Path:
+    """Where the snapshots of a tower's cache lie: beside it."""
+    return folder.with_name(f".{folder.name}.shelf")
 
 
 def build(folder: Path) -> None:
-    """Sort the vectors that a cache (embeddings.TowerCache) keeps in `folder`, unless that was done since; a file's in memory at a time."""
+    """The snapshot of what a cache (embeddings.TowerCache) keeps in `folder`, unless there is one; the one before it stays, as it may still
+    be read."""
     files = sorted(path.name for path in folder.glob("*.parquet"))
-    if files and files_of(folder) != files:
-        with replacing(folder / SHELF, MANIFEST) as aside:
-            write(folder, files, aside)
+    if not files:
+        return
+    source = snapshot.source_of(*files)
+    made = snapshot.build(shelf_of(folder) / source[:16], source, len(files), lambda i: rows_of(folder / files[i]))
+    snapshot.clear_away(made.root)
 
 
-def write(folder: Path, files: list[str], aside: Path) -> None:
-    """What of the files can be read; the cache makes anew what a damaged one held."""
-    held = {name: as_numbers(found) for name in files if (found := column_of(folder / name, "key")) is not None}
-    keys = np.concatenate([np.zeros((0, 2), np.uint64), *held.values()])
-    order = np.lexsort(keys.T[::-1])
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    np.save(aside / KEYS, keys[order])
-    first, vectors = 0, np.zeros((0, 0), np.float16)
-    for name, of_file in held.items():
-        own = np.frombuffer(b"".join(column_of(folder / name, "vector") or []), np.float16).reshape(len(of_file), -1)
-        if not first:
-            vectors = np.lib.format.open_memmap(aside / VECTORS, "w+", np.float16, (len(order), own.shape[1]))
-        vectors[place[first : first + len(own)]] = own
-        first += len(own)
-    if isinstance(vectors, np.memmap):
-        vectors.flush()
-    else:
-        np.save(aside / VECTORS, vectors)
-    (aside / MANIFEST).write_text(json.dumps({"files": files}))
-
-
-def column_of(path: Path, column: str) -> list[bytes] | None:
-    """None where the file is damaged."""
+def rows_of(path: Path) -> pl.DataFrame:
+    """A file's keys, in hex, and vectors; none where it is damaged: the cache makes anew what it held."""
     try:
-        return pl.read_parquet(path, columns=[column])[column].to_list()
+        return pl.read_parquet(path).select(pl.col("key").bin.encode("hex").alias("sku_id"), "vector")
     except (OSError, pl.exceptions.PolarsError):
-        return None
-
-
-def files_of(folder: Path) -> list[str] | None:
-    """The cache's files that the shelf holds; None where there is no shelf."""
-    try:
-        return list(json.loads((folder / SHELF / MANIFEST).read_text())["files"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def as_numbers(keys: Sequence[bytes]) -> np.ndarray:
-    """Keys of 16 bytes as two numbers each, (n, 2), in the same order."""
-    return np.frombuffer(b"".join(keys), ">u8").reshape(-1, 2).astype(np.uint64)
+        return NOTHING
 
 
 class VectorShelf:
-    """The shelf of a tower's cache, whether or not there is one yet; a newer one is taken up as it comes. For any number of threads."""
+    """The newest snapshot of a tower's cache, whether or not there is one yet. For any number of threads."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / SHELF
+        self.shelf = shelf_of(folder)
         self._alone = threading.Lock()
-        self._opened: tuple[int, np.ndarray, np.ndarray] | None = None  # when it was made, its keys and vectors
+        self._seen = 0  # when the shelf last changed
+        self._newest: Snapshot | None = None
 
     def find(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Which of the keys (n,) it holds, and their float16 vectors (found, width), in order."""
-        opened = self._open()
-        if opened is None or not len(opened[0]) or not keys:
-            return np.zeros(len(keys), bool), np.zeros((0, 0), np.float16)
-        held, vectors = opened
-        asked = as_numbers(keys)
-        place = np.minimum(np.searchsorted(held[:, 0], asked[:, 0]), len(held) - 1)
-        found = (held[place] == asked).all(1)  # of two keys that begin alike the second is made anew: one pair in 10^19
-        return found, vectors[place[found]]
+        newest = self._current()
+        places = newest.find([key.hex() for key in keys]) if newest and keys else np.full(len(keys), -1)
+        held = places >= 0
+        if newest is None or not held.any():
+            return held, np.zeros((0, 0), np.float16)
+        vectors = newest.take(places[held], ["vector"])["vector"].to_list()
+        return held, np.frombuffer(b"".join(vectors), np.float16).reshape(len(vectors), -1)
 
-    def _open(self) -> tuple[np.ndarray, np.ndarray] | None:
-        try:
-            made = (self.folder / MANIFEST).stat().st_mtime_ns
-            with self._alone:
-                if self._opened is None or self._opened[0] != made:
-                    self._opened = made, *(np.load(self.folder / name, mmap_mode="r") for name in (KEYS, VECTORS))
-                return self._opened[1:]
-        except (OSError, ValueError):  # none, or one that is being replaced: the towers are there
-            return None
+    def _current(self) -> Snapshot | None:
+        with self._alone:
+            try:
+                changed = self.shelf.stat().st_mtime_ns
+            except OSError:  # none yet
+                return self._newest
+            if changed != self._seen:
+                self._seen = changed
+                made = [path for path in self.shelf.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
+                newest = max(made, key=lambda path: path.stat().st_mtime_ns, default=None)
+                self._newest = Snapshot.open(newest.parent) if newest else None
+            return self._newest

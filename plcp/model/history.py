@@ -102,8 +102,11 @@ def recent_state(values: Tensor, known: Tensor, scale: Scale, age: Tensor, due: 
     weeks_ago = units.shape[1] - (sold * torch.arange(1, units.shape[1] + 1, device=units.device)).amax(1)
     parts += [torch.log1p(weeks_ago), (weeks_ago == 0).to(units.dtype), (sold.sum(1) + 1).log()]
     level = _smooth(units, seen)
-    highest, at = level.max(1)
-    parts += [highest, scale.location - highest, torch.log1p((level.shape[1] - 1 - at).to(units.dtype)) / 4]
+    highest = level.amax(1)
+    week = torch.arange(level.shape[1], device=units.device)
+    # of weeks that are equal but for the last bits the latest, whatever machine computes them
+    since = level.shape[1] - 1 - ((level > highest.unsqueeze(1) - 1e-3) * week).amax(1)
+    parts += [highest, scale.location - highest, torch.log1p(since.to(units.dtype)) / 4]
     peak = torch.expm1(highest).clamp(min=LEVEL_FLOOR)
     parts += [torch.expm1(level[:, -1 - weeks]) / peak for weeks in STANDING]
     parts += [*age_features(age).unbind(1), torch.sigmoid(YOUNG + 0.5 - torch.nan_to_num(age)) * torch.isfinite(age)]
@@ -111,7 +114,7 @@ def recent_state(values: Tensor, known: Tensor, scale: Scale, age: Tensor, due: 
         now, before = slice(-4, None), slice(-17, -4)
         current = masked_mean(values[:, now, channel], known[:, now, channel])
         parts += [current, current - masked_mean(values[:, before, channel], known[:, before, channel]), known[:, now, channel].mean(1)]
-    there = torch.isfinite(due).to(units.dtype)
+    there = torch.isfinite(due).to(units.dtype) * scale.known[:, None, None]
     parts += [*masked_mean(torch.nan_to_num(due), there, 1).unbind(1), *there.mean(1).unbind(1)]
     return torch.stack(parts, 1)
 

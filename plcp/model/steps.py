@@ -15,7 +15,7 @@ PLANNED_PRICE, PLANNED_PROMO = 0, 1  # columns of `future`; signals follow
 def step_features(batch: dict[str, Tensor], values: Tensor, known: Tensor, scale: Scale) -> Tensor:
     """Features of each week ahead, (batch, horizon, step_width) float32, all of order one."""
     future, horizon = batch["future"], batch["future"].shape[1]
-    # of a product never sold the calendar would only say when last year's launches came
+    # of a product never sold the calendar, and what is due, would only say when last year's launches came
     parts = [
         batch["calendar_future"] * scale.known[:, None, None],
         last_years(values, known, horizon),
@@ -31,7 +31,7 @@ def step_features(batch: dict[str, Tensor], values: Tensor, known: Tensor, scale
     age = age_features(batch["age"].unsqueeze(1) + step)
     parts += [part * unknown for part in (siblings, (siblings - scale.location[:, None, None]) * there, there, age)]
     due = batch["due"]
-    parts += [torch.nan_to_num(due), torch.isfinite(due).to(values.dtype)]
+    parts += [part * scale.known[:, None, None] for part in (torch.nan_to_num(due), torch.isfinite(due).to(values.dtype))]
     return torch.cat(parts, -1)
 
 

@@ -101,9 +101,9 @@ class Online(Remote):
         require_token_beyond_loopback(listens()[0], token)
         require_token_if_fast(constants.RAY_SERVE_ENABLE_HA_PROXY, token)
         require_cluster_is(config.fast)
-        forecaster = Forecaster.load(config.model, config.forecaster)
-        if config.forecaster.cache is None:
-            forecaster.encoder.look_up_in(vectors_beside(config.prepared.resolve()))
+        # a cache of its own would take all vectors into memory
+        forecaster = Forecaster.load(config.model, config.forecaster.model_copy(update={"cache": None}))
+        forecaster.encoder.look_up_in(config.forecaster.cache or vectors_beside(config.prepared.resolve()))
         published = Published(config.scores) if config.scores else None
         decided = Decided(config.decisions or config.scores.parent) if config.scores else None
         stock, live = Stock(config.prepared), live_at(config)

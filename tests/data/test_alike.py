@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from plcp.data.alike import TITLE_WORDS, TitlePoolBuilder, TitlePools, title_words
+from plcp.data.alike import TITLE_WORDS, TitleLevelBuilder, TitleLevels, TitlePoolBuilder, TitlePools, title_words
 from plcp.data.siblings import WeeksOfLife
 
 TITLES = pl.Series(["RED MUG", "Red mug!", "blue mug", "blue lamp", None, "", "Кружка 杯子 x 12"])
@@ -52,3 +52,35 @@ def test_what_comes_after_the_origin_changes_nothing() -> None:
     cut = pools(units[early, :12], launch[early], titles.filter(early)).mean(words, ages, origin)
     assert whole.tobytes() == other.tobytes() == cut.tobytes()
     assert np.isfinite(whole).any()
+
+
+def levels(units: np.ndarray, titles: pl.Series) -> TitleLevels:
+    builder = TitleLevelBuilder(units.shape[1])
+    for part in np.array_split(np.arange(len(units)), 2):
+        builder.add(units[part], title_words(titles)[part])
+    return builder.done()
+
+
+def test_a_new_product_is_held_against_what_sells_under_its_words_now() -> None:
+    titles = pl.Series(["gold lamp"] * 20 + ["gold mug"] * 20 + ["tin mug"] * 20)
+    units = np.repeat([100.0, 3.0, 3.0], 20)[:, None] * np.ones(60)
+    asked = title_words(pl.Series(["lamp", "mug", "gold lamp", "chair"]))
+    lamp, mug, gold_lamp, chair = np.expm1(levels(units, titles).mean(asked, np.full(4, 60)))
+    assert lamp == pytest.approx(100, rel=0.01)
+    assert mug == pytest.approx(3, rel=0.01)
+    assert mug < gold_lamp < lamp
+    assert np.isnan(chair)
+    units[:20, 20:] = 0  # off sale 26 weeks later
+    gone = levels(units, titles)
+    assert gone.mean(asked[:1], np.array([45]))[0] == pytest.approx(0, abs=0.01)
+    assert np.isnan(gone.mean(asked[:1], np.array([60]))[0])
+
+
+@pytest.mark.parametrize("origin", [0, 5, 30, 59, 60, 80])
+def test_levels_know_nothing_of_the_origin_and_later(origin: int) -> None:
+    rng = np.random.default_rng(0)
+    units, titles = rng.poisson(3, (60, 60)).astype(float), pl.Series(["gold lamp", "tin mug", "red mug"] * 20)
+    later, asked = units.copy(), title_words(titles[:3])
+    later[:, origin:] *= 50
+    before, after = (levels(x, titles).mean(asked, np.full(3, origin)) for x in (units, later))
+    assert np.array_equal(before, after, equal_nan=True)

@@ -49,9 +49,23 @@ def test_a_whole_life_shows_its_peak_decline_and_end() -> None:
 
 def test_an_end_is_censored_until_eight_empty_weeks_confirm_it() -> None:
     units = np.array([[0, 0, 5, 5, 5, 5] + [0] * 7, [0, 5, 5, 5, 5] + [0] * 8], float)
-    time, seen = Levels(units).event_times(np.array([0, 1]), np.array([6, 5]))
+    time, seen = Levels(units).event_times(np.array([0, 1]), np.array([5, 5]))
     assert seen[:, 2].tolist() == [False, True]
-    assert time[:, 2].tolist() == [-1, 0]  # the first is known to be alive up to its last sale, a week before the start
+    assert time[:, 2].tolist() == [0, 0]  # the first is known to be alive up to the start
+
+
+def test_of_the_last_weeks_where_only_the_dead_are_known_nothing_is() -> None:
+    """Or a model would learn that nearly all products had ended there: of the living it could not be told yet."""
+    rng = np.random.default_rng(0)
+    units = rng.poisson(2, (400, 60)) * (np.arange(60) < rng.integers(20, 200, (400, 1))).astype(float)
+    levels = Levels(units)
+    for start in range(20, 61):
+        time, seen = levels.event_times(np.arange(400), np.full(400, start))
+        assert np.isnan(time).all() == (start > 52)
+        assert not seen[np.isnan(time)].any()
+        if start <= 52:
+            ended, going = seen[:, 2] & (time[:, 2] <= 0), time[:, 2] >= 0
+            assert (ended | going).all()
 
 
 def test_who_sold_last_week_is_censored_where_one_who_fell_silent_would_be() -> None:

@@ -61,7 +61,7 @@ def test_the_shop_is_that_of_the_longer_data_and_is_made_once(both: tuple[Prepar
 
     moved = moved_on(old, sales_of, new.timeline, tmp_path / "moved")
     assert (moved.origin, sorted(asked)) == (new.origin, sorted(f"P{i:03d}" for i in range(24)))
-    for part in ("pools", "titles", "prices", "neighbours"):
+    for part in ("pools", "titles", "levels", "prices", "totals", "neighbours"):
         mine, whole = vars(getattr(moved.shop, part)), vars(getattr(new.shop, part))
         for name, values in whole.items():
             np.testing.assert_array_equal(mine[name], values, err_msg=f"{part}.{name}")

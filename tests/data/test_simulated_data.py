@@ -49,7 +49,7 @@ def test_inputs_of_the_cut_shop_equal_those_of_all_its_data_at_the_origin_bit_fo
     assert (spec.history, spec.attributes, spec.vectors) == ((*CHANNELS, *SIGNALS), True, True)
     ours = cases_at(cut, origin, spec)
     assert len(ours) > 150
-    for name in ("history", "pool", "numeric", "planned", "vector"):
+    for name in ("history", "pool", "due", "numeric", "planned", "vector"):
         said = np.stack([case["future"][:, : len(FUTURE)] if name == "planned" else case[name] for case in ours.values()])
         assert (np.nan_to_num(said) != 0).reshape(-1, said.shape[-1]).any(0).all(), f"{name}: what says nothing cannot be seen to leak"
     assert_same(ours, cases_at(whole, origin, spec))

@@ -55,9 +55,18 @@ def test_nothing_of_the_origin_and_later_changes_it(origin: int) -> None:
 def test_in_the_first_year_and_without_a_category_nothing_is_due() -> None:
     totals = shop(*units_and_pools())
     assert np.isnan(due(totals, YEAR)).all()
+    assert np.isfinite(due(totals, YEAR + 1)).all()
     assert np.isnan(due(totals, 100, pool=0)[:, 1]).all()
     assert np.isfinite(due(totals, 100, pool=0)[:, 0]).all()
     assert np.isnan(due(Totals.none(), 100)).all()
+
+
+def test_of_a_category_that_sold_nothing_in_last_years_quarter_nothing_is_due() -> None:
+    units, pool = units_and_pools()
+    units[pool == 1, :60] = 0
+    found = due(shop(units, pool), 100)
+    assert np.isnan(found[:, 1]).all()
+    assert np.isfinite(found[:, 0]).all()
 
 
 def test_the_order_of_products_changes_no_bit() -> None:

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from plcp.base import PlcpError
+from plcp.data.prepared import Prepared
 from plcp.forecast import shelves
-from plcp.forecast.catalog import make_snapshots
+from plcp.forecast.catalog import CatalogConfig, make_snapshots
+from plcp.forecast.embeddings import TowerEncoder, vectors_beside
+from plcp.forecast.forecaster import Forecaster, ForecasterConfig
+from plcp.forecast.planning import plan
 from plcp.forecast.runs import MANIFEST, Run
 from plcp.forecast.snapshot import Snapshot
 from tests.forecast.shop import Made, made, score_here
@@ -38,6 +42,17 @@ def test_both_are_there_when_the_command_ends(shop: Made, run: Run) -> None:
     assert len(forecast) == 12
     shelf = shop.prepared.with_name(f".{shop.prepared.name}.catalog")
     assert [len(Snapshot(path, "")) for path in shelf.iterdir() if path.is_dir()] == [12]
+
+
+def test_the_endpoint_runs_no_tower_for_what_the_run_has_seen(shop: Made, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, parts = plan(shop.model, shop.prepared, run.root.parent.parent, CatalogConfig())
+    make_snapshots(shop.prepared, run, parts)
+    bare, reading = (Forecaster.load(shop.model, ForecasterConfig()) for _ in range(2))
+    shard = Prepared.open(shop.prepared).read(0)
+    made = bare.forecast_shard(shard, shard.timeline.origin)[0]
+    reading.encoder.look_up_in(vectors_beside(shop.prepared))
+    monkeypatch.setattr(TowerEncoder, "_made", lambda *_: pytest.fail("a tower was run"))
+    assert reading.forecast_shard(shard, shard.timeline.origin)[0].curve.equals(made.curve)
 
 
 def test_why_they_could_not_be_made_is_said(shop: Made, run: Run) -> None:

@@ -1,11 +1,14 @@
+import os
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from plcp.forecast import vector_shelf
 from plcp.forecast.embeddings import TowerCache, content_key
-from plcp.forecast.vector_shelf import SHELF, VectorShelf
+from plcp.forecast.snapshot import MANIFEST
+from plcp.forecast.vector_shelf import VectorShelf, shelf_of
 
 
 def keys(*names: str) -> list[bytes]:
@@ -48,22 +51,46 @@ def test_before_there_is_one_nothing_is_held_and_a_newer_one_is_taken_up(cache: 
     assert np.array_equal(held, vectors(1, 6))
 
 
-def test_what_did_not_change_is_not_written_again(cache: TowerCache) -> None:
+def made(cache: TowerCache) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in shelf_of(folder_of(cache)).glob(f"*/{MANIFEST}")}
+
+
+def test_what_did_not_change_is_not_written_again_and_the_one_before_stays(cache: TowerCache) -> None:
     vector_shelf.build(folder_of(cache))
-    before = (folder_of(cache) / SHELF).stat().st_ino
+    first = made(cache)
     vector_shelf.build(folder_of(cache))
-    assert (folder_of(cache) / SHELF).stat().st_ino == before
+    assert made(cache) == first
+    for value, name in enumerate("xyz"):
+        cache.put(keys(name), vectors(value))
+        vector_shelf.build(folder_of(cache))
+    assert len(made(cache)) == 2
+    assert not {*first} & {*made(cache)}
 
 
 def test_a_damaged_file_costs_its_own_vectors_alone(cache: TowerCache) -> None:
-    broken, _ = sorted(folder_of(cache).glob("*.parquet"))
+    broken = next(path for path in folder_of(cache).glob("*.parquet") if len(pl.read_parquet(path)) == 2)
     broken.write_bytes(b"broken")
     vector_shelf.build(folder_of(cache))
-    assert VectorShelf(folder_of(cache)).find(keys("a", "b", "c", "d", "e"))[0].sum() in (2, 3)
-    for path in folder_of(cache).glob("*.parquet"):
-        path.write_bytes(b"broken")
-    cache.put(keys("g"), vectors(7))
-    for path in folder_of(cache).glob("*.parquet"):
-        path.write_bytes(b"broken")
+    found, held = VectorShelf(folder_of(cache)).find(keys("a", "b", "c", "d", "e"))
+    assert found.tolist() == [False, False, True, True, True]
+    assert np.array_equal(held, vectors(3, 4, 5))
+
+
+def test_what_a_killed_build_left_disturbs_neither_the_cache_nor_the_next_build(cache: TowerCache) -> None:
     vector_shelf.build(folder_of(cache))
-    assert not VectorShelf(folder_of(cache)).find(keys("a", "g"))[0].any()
+    (left,) = shelf_of(folder_of(cache)).iterdir()
+    left.rename(left.with_name(f".{left.name}-half"))
+    os.utime(left.with_name(f".{left.name}-half"), (0, 0))
+    assert TowerCache(folder_of(cache)).find(keys("a", "f")).tolist()[1] == -1
+    assert not VectorShelf(folder_of(cache)).find(keys("a"))[0].any()
+    vector_shelf.build(folder_of(cache))
+    assert VectorShelf(folder_of(cache)).find(keys("a"))[0].all()
+    assert [path.name for path in shelf_of(folder_of(cache)).iterdir()] == [left.name]
+
+
+def test_a_key_that_two_writers_put_is_found_once(cache: TowerCache) -> None:
+    TowerCache(folder_of(cache)).put(keys("a", "z"), vectors(1, 9))
+    vector_shelf.build(folder_of(cache))
+    found, held = VectorShelf(folder_of(cache)).find(keys("z", "a"))
+    assert found.all()
+    assert np.array_equal(held, vectors(9, 1))

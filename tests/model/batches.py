@@ -6,7 +6,7 @@ from torch import Tensor
 
 from plcp.model.model import InputWidths
 
-CHANNELS, CALENDAR, NUMERIC, HASHED, POOL, DUE = 7, 9, 6, 4, 5, 2
+CHANNELS, CALENDAR, NUMERIC, HASHED, POOL, DUE = 7, 9, 6, 4, 6, 2
 
 
 def widths(batch: dict[str, np.ndarray]) -> InputWidths:

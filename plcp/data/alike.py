@@ -37,6 +37,11 @@ def title_words(titles: pl.Series) -> np.ndarray:
     return out
 
 
+def word_weights(words: np.ndarray, seen: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """What each word counts for, (b, TITLE_WORDS): more if it is rare, less if it was `seen` on few products; of `every` (b, 1) product."""
+    return np.where(words > 0, np.log1p(every / np.maximum(seen, 1)) * seen / (seen + SHRINK), 0)
+
+
 @dataclass(frozen=True)
 class TitlePools:
     """Sums of log1p units and counts of product weeks, (WORDS, BINS, weeks + 1): at index o, what was seen before origin o.
@@ -67,9 +72,7 @@ class TitlePools:
     def _by_age(self, words: np.ndarray, week: np.ndarray) -> np.ndarray:
         """(b, BINS + 1), the last bin NaN."""
         total, count = self.total[words, :, week].astype(np.float64), self.count[words, :, week].astype(np.float64)
-        seen, all_seen = self.products[words, week], self.products[0, week]
-        rarity = np.log1p(all_seen / np.maximum(seen, 1))
-        weight = (np.where(words > 0, rarity * seen / (seen + SHRINK), 0))[..., None] * (count > 0)
+        weight = word_weights(words, self.products[words, week], self.products[0, week])[..., None] * (count > 0)
         whole = weight.sum(1)
         mean = (weight * total / np.maximum(count, 1)).sum(1) / np.where(whole > 0, whole, 1)
         return np.pad(np.where(whole > 0, mean, np.nan), ((0, 0), (0, 1)), constant_values=np.nan).astype(np.float32)
@@ -119,9 +122,8 @@ class TitleLevels:
         until = np.clip(origins, 0, self.total.shape[1] - 1)[:, None]
         since = np.maximum(until - LEVEL_WEEKS, 0)
         total, count = (x[words, until] - x[words, since] for x in (self.total, self.count))
-        every = (self.count[0, until] - self.count[0, since]) / LEVEL_WEEKS
-        seen = count / LEVEL_WEEKS
-        weight = np.where(words > 0, np.log1p(every / np.maximum(seen, 1)) * seen / (seen + SHRINK), 0)
+        every = self.count[0, until] - self.count[0, since]
+        weight = word_weights(words, count / LEVEL_WEEKS, every / LEVEL_WEEKS)
         whole = weight.sum(1)
         mean = (weight * total / np.maximum(count, 1)).sum(1) / np.where(whole > 0, whole, 1)
         return np.where(whole > 0, mean, np.nan)

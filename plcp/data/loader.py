@@ -210,8 +210,8 @@ class CaseLoader:
         return arrays | {"weight": np.where(cases.launch, self.config.launch_weight, 1).astype(np.float32)}
 
 
-def narrow(arrays: Arrays, rows: slice) -> Arrays:
-    """Some cases of a dict of arrays, with the texts and images that they use."""
+def narrow(arrays: Arrays, rows: slice | np.ndarray) -> Arrays:
+    """Some cases (a slice, or places) of a dict of arrays, with the texts and images that they use."""
     out: dict[str, Any] = {name: a[rows] for name, a in arrays.items() if isinstance(a, np.ndarray)}
     for name, items in (("text", "texts"), ("image", "images")):
         used, inverse = np.unique(out[name], return_inverse=True)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from plcp.base import ModelError
-from plcp.data.loader import CaseLoader
+from plcp.data.loader import CaseLoader, narrow
 from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import FEATURES, Artifact, ArtifactConfig
 from plcp.forecast.calibration import LEAST_SHARE, Calibration
@@ -96,10 +96,11 @@ def stage_share(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> 
     held back lie in another one."""
     forecaster, found = bare_forecaster(run, model, preprocessor), [np.zeros((0, len(STAGES)))]
     for index in np.random.default_rng(0).permutation(len(run.data.shards)):
-        cases = forecaster.asked(run.data.read(int(index)), run.data.origin)
-        stage = forecaster.outputs(cases.cases, cases.sku_id, broken_photos="missing")["stage"]
-        selling = np.nansum(cases.cases["history"][:, -run.config.loader.active_within :, 0], 1) > 0
-        found.append(torch.softmax(torch.from_numpy(stage[selling]).double(), -1).numpy())
+        asked = forecaster.asked(run.data.read(int(index)), run.data.origin)
+        selling = np.flatnonzero(np.nansum(asked.cases["history"][:, -run.config.loader.active_within :, 0], 1) > 0)
+        skus = [asked.sku_id[place] for place in selling]
+        stage = forecaster.outputs(narrow(asked.cases, selling), skus, broken_photos="missing")["stage"]
+        found.append(torch.softmax(torch.from_numpy(stage).double(), -1).numpy())
         if sum(map(len, found)) >= SHARE_CASES:
             break
     share = np.concatenate(found)

@@ -13,12 +13,15 @@ DERIVED = {"outlier": "units", "discount": "price", "price_to_category": "catego
 NEEDS = {**RECORDED, **DERIVED}  # what the data must hold for each channel beyond the core
 CHANNELS = (*CORE, *NEEDS)
 FUTURE = ("price", "promo")  # planned
+YEAR, TAUGHT = 52, 26  # weeks: of so many beyond a year a shop must know what came, before last year's weeks are read
 
 
 class Spec(Config):
     """The shape of a case. What is not given is settled by the data a model learns from (`fitted`): what a shop lacks costs nothing."""
 
-    history_weeks: int = Field(104, ge=13, le=520, description="weeks of history a case reads")
+    history_weeks: int = Field(
+        104, ge=13, le=520, description=f"weeks of history a case reads; less than a year where the data holds less than {YEAR + TAUGHT}"
+    )
     horizon: int = Field(26, ge=1, le=52, description="weeks forecast")
     country: str | None = Field(None, description="ISO code whose public holidays count")
     channels: tuple[str, ...] | None = Field(None, description="weekly channels read; if not given, all that the data holds")
@@ -38,7 +41,10 @@ class Spec(Config):
     def fitted(self, prepared: Prepared) -> Self:
         """The spec with everything settled that this data decides."""
         held = {*CORE, *(name for name, need in NEEDS.items() if need in prepared.holds)}
+        # what follows from last year's weeks, learned from a few months of one year, is those months learned by heart
+        longest = self.history_weeks if prepared.weeks >= YEAR + TAUGHT else YEAR - 1
         settled = {
+            "history_weeks": min(self.history_weeks, longest),
             "channels": self.channels or tuple(name for name in CHANNELS if name in held),
             "signals": prepared.signals if self.signals is None else self.signals,
             "attributes": "attributes" in prepared.holds if self.attributes is None else self.attributes,

@@ -58,9 +58,9 @@ class CurveHead(nn.Module):
         raw = self.out(state).float()
         response = -F.softplus(self.elasticity(state).float().squeeze(-1)) * price
         median = scale.location.unsqueeze(1) + raw[..., MIDDLE] + response
-        gaps = F.softplus(torch.cat([raw[..., :MIDDLE], raw[..., MIDDLE + 1 : -1]], -1) + self.gaps) * scale.spread[:, None, None]
-        below = median.unsqueeze(-1) - gaps[..., :MIDDLE].flip(-1).cumsum(-1).flip(-1)
-        above = median.unsqueeze(-1) + gaps[..., MIDDLE:].cumsum(-1)
+        gaps = F.softplus(torch.cat([raw[..., :MIDDLE], raw[..., MIDDLE + 1 : -1]], -1) + self.gaps)
+        below = median.unsqueeze(-1) - gaps[..., :MIDDLE].flip(-1).cumsum(-1).flip(-1) * scale.below[:, None, None]
+        above = median.unsqueeze(-1) + gaps[..., MIDDLE:].cumsum(-1) * scale.above[:, None, None]
         latent = torch.cat([below, median.unsqueeze(-1), above], -1)
         mean = ((scale.level + LEVEL_FLOOR).log().unsqueeze(1) + raw[..., -1] + response).clamp(max=MAX_LOG).exp()
         return floored(latent), mean

@@ -22,7 +22,9 @@ class Scale(NamedTuple):
     """What turns a shape into units; all (batch,) float32."""
 
     location: Tensor  # mean of log1p units
-    spread: Tensor  # standard deviation of log1p units
+    spread: Tensor  # root mean square distance of log1p units from it
+    below: Tensor  # the same of the weeks below it, and of those above: weeks without stock say nothing of how high the others may be
+    above: Tensor
     level: Tensor  # mean units
     known: Tensor  # 1 where the product's own weeks say so, 0 where siblings stand in
 
@@ -69,13 +71,12 @@ def scale(units: Tensor, known: Tensor, pool: Tensor) -> Scale:
     siblings = masked_mean(torch.nan_to_num(pool).flatten(1), siblings_known.flatten(1))
     own = (count > 0).to(units.dtype)
     location = torch.where(count > 0, masked_mean(recent, seen), siblings)
-    centre = masked_mean(longer, longer_seen)
-    variance = masked_mean((longer - centre.unsqueeze(1)).square(), longer_seen)
-    # few weeks say little about the spread: one week's worth of a spread of one is mixed in
-    weeks = longer_seen.sum(1)
-    spread = ((variance * weeks + 2.0) / (weeks + 2.0)).sqrt().clamp(min=SPREAD_FLOOR)
+    distance, weeks = longer - location.unsqueeze(1), longer_seen.sum(1)
+    # few weeks say little about the spread: two weeks' worth of a spread of one is mixed in
+    below, above = ((2 * (side.relu().square() * longer_seen).sum(1) + 2.0) / (weeks + 2.0) for side in (-distance, distance))
+    spread, below, above = (square.sqrt().clamp(min=SPREAD_FLOOR) for square in ((below + above) / 2, below, above))
     level = torch.where(count > 0, masked_mean(torch.expm1(recent), seen), torch.expm1(siblings))
-    return Scale(location, spread, level, own)
+    return Scale(location, spread, below, above, level, own)
 
 
 def recent_state(values: Tensor, known: Tensor, scale: Scale, age: Tensor, due: Tensor) -> Tensor:
@@ -86,7 +87,7 @@ def recent_state(values: Tensor, known: Tensor, scale: Scale, age: Tensor, due: 
     """
     units, seen = values[..., UNITS], known[..., UNITS]
     empty = (units == 0).to(units.dtype) * seen
-    parts = [scale.location, scale.spread, torch.log1p(scale.level), scale.known]
+    parts = [scale.location, scale.below, scale.above, torch.log1p(scale.level), scale.known]
     for weeks in WINDOWS:
         window, mask = units[:, -weeks:], seen[:, -weeks:]
         parts += [masked_mean(window, mask), torch.log1p(masked_mean(torch.expm1(window), mask))]

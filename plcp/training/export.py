@@ -23,7 +23,7 @@ from plcp.training import checkpoint
 from plcp.training.runs import PREPROCESSOR, Run, TrainConfig
 from plcp.training.task import take_over
 
-TRUSTED = 0.5  # share of a correction that is made: the weeks held back are one season, whose surprises are not the next one's
+TRUSTED = 0.25  # share of a correction that is made: the weeks held back are one season, whose surprises are not the next one's
 SHARE_CASES = 8192  # products that tell how common stages are
 
 

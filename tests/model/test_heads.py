@@ -7,7 +7,8 @@ from plcp.tables import LEVELS
 
 def size(*levels: float) -> Scale:
     level = torch.tensor(levels)
-    return Scale(torch.log1p(level), torch.full_like(level, 0.5), level, torch.ones_like(level))
+    spread = torch.full_like(level, 0.5)
+    return Scale(torch.log1p(level), spread, spread, spread, level, torch.ones_like(level))
 
 
 def head(scale: float = 0.0) -> CurveHead:

@@ -33,6 +33,16 @@ def test_level_and_spread_are_those_of_the_last_known_weeks() -> None:
     assert size.spread >= SPREAD_FLOOR
 
 
+def test_weeks_without_stock_leave_the_upside_as_it_is() -> None:
+    """Ten weeks of zero lie far below a steady hundred: the quantiles above it are not spread by them."""
+    steady = 100 * torch.exp(0.2 * torch.sin(torch.arange(26.0)))
+    gone = torch.where(torch.arange(26) < 10, 0.0, steady)
+    values, known = channels(torch.stack([steady, gone])[..., None].expand(-1, -1, 7))
+    size = scale(values[..., 0], known[..., 0], NO_SIBLINGS[:2])
+    assert torch.isclose(size.above[0], size.above[1], atol=0.05)
+    assert size.below[1] > 3 * size.above[1]
+
+
 def test_a_product_never_sold_stands_on_its_siblings() -> None:
     values, known = channels(torch.full((8, 104, 7), torch.nan))
     size = scale(values[..., 0], known[..., 0], torch.full((8, 26, 2), 2.0))

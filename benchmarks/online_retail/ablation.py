@@ -8,17 +8,15 @@ the spread of the whole model stands beside the differences.
 
 import argparse
 import datetime as dt
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from benchmarks.online_retail.contest import HORIZON, LAUNCH_HORIZON, merged, shop, with_tower
 from benchmarks.results import Figure, write_results
-from plcp.data.contract import open_dataset
 from plcp.data.prepared import PrepareConfig
-from plcp.data.sources.online_retail import import_online_retail
 from plcp.evaluation.backtest import SHOWN, compete
 from plcp.evaluation.contestant import Contestant
 from plcp.evaluation.trained import Trained
@@ -29,13 +27,7 @@ from plcp.training.runs import TrainConfig
 
 ORIGIN, UNTIL = dt.date(2010, 11, 29), dt.date(2011, 1, 24)
 WHOLE = "whole"
-TRAIN = {
-    "steps": 400,
-    "refit_steps": 100,
-    "validation_cases": 8192,
-    "spec": {"horizon": 12, "country": "GB"},
-    "model": {"image": None, "text": {"trainable": False}},
-}
+FEWER = {"steps": 400, "refit_steps": 100}
 WITHOUT: dict[str, dict[str, Any]] = {
     WHOLE: {},
     "no_titles": {"model": {"text": None}},
@@ -43,8 +35,8 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "no_prices_beyond_the_last": {
         "spec": {"channels": ["units", "price", "promo", "in_stock", "lines", "largest", "outlier", "bought_with"]}
     },
+    "no_history_beyond_a_quarter": {"spec": {"history_weeks": 13}},
     "no_siblings": {"spec": {"siblings": False}},
-    "no_last_year": {"spec": {"history_weeks": 40}},
     "no_holidays": {"spec": {"country": None}},
     "no_head_of_the_mean": {"loss": {"mean": 0}},
     "no_head_of_events": {"loss": {"hazard": 0}},
@@ -62,19 +54,8 @@ class Uncalibrated(Trained):
         return Forecaster(replace(artifact.load(model), calibration=Calibration.identity()), config)
 
 
-def merged(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested options with changes laid over them."""
-    both = {
-        name: merged(options[name], value)
-        for name, value in changes.items()
-        if isinstance(value, dict) and isinstance(options.get(name), dict)
-    }
-    return {**options, **changes, **both}
-
-
 def contestants(text: Path) -> dict[str, Contestant]:
-    options = merged(TRAIN, {"model": {"text": {"source": str(text)}}})
-    configs = {name: TrainConfig.model_validate(merged(options, changes)) for name, changes in WITHOUT.items()}
+    configs = {name: TrainConfig.model_validate(with_tower(text, merged(FEWER, changes))) for name, changes in WITHOUT.items()}
     return {**{name: Trained(config) for name, config in configs.items()}, "no_calibration": Uncalibrated(configs[WHOLE])}
 
 
@@ -102,16 +83,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where forecasts are kept")
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
-    if not (asked.out / "data").exists():
-        import_online_retail(Path(os.environ["PLCP_BENCH_DATA"]) / "online_retail_2y" / "transactions.parquet", asked.out / "data")
     compete(
-        open_dataset(asked.out / "data"),
+        shop(asked.out / "data"),
         [ORIGIN],
         asked.out,
         contestants(asked.text),
         seeds=range(1, asked.seeds + 1),
-        horizon=12,
-        launch_horizon=8,
+        horizon=HORIZON,
+        launch_horizon=LAUNCH_HORIZON,
         launch_until=UNTIL,
         prepare=PrepareConfig(),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 WEEK = dt.timedelta(weeks=1)
+YEAR = 52  # weeks
 
 
 def monday(day: dt.date) -> dt.date:

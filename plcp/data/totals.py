@@ -6,9 +6,9 @@ import numpy as np
 
 from plcp.data.hashing import POOLS
 from plcp.data.siblings import STEP
-from plcp.data.timeline import Timeline
+from plcp.data.timeline import YEAR, Timeline
 
-QUARTER, YEAR = 13, 52  # weeks
+QUARTER = 13  # weeks
 NEAR = 2  # weeks on each side of last year's week that belong to it
 DUE = ("shop", "category")
 

@@ -31,7 +31,7 @@ from plcp.forecast.calibration import Calibration
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
 
-FORMAT = 1
+FORMAT = 2
 CHECKSUMS, WEIGHTS, CONFIG, CALIBRATION, CARD = "checksums.json", "model.safetensors", "config.json", "calibration.json", "card.md"
 FEATURES = {"future": FUTURE, "calendar": CALENDAR, "numeric": NUMERIC, "hashed": HASHED, "pool": POOL, "due": DUE}
 
@@ -145,7 +145,7 @@ def _config(path: Path) -> ArtifactConfig:
     except ValidationError as error:
         raise ModelError(f"{path}: written by another version ({error.errors()[0]['msg']}); export the model again") from error
     if config.format != FORMAT:
-        raise ModelError(f"{path}: format {config.format}, this version reads {FORMAT}; export the model again")
+        raise ModelError(f"{path}: format {config.format}, this version reads {FORMAT}; train again")
     if config.widths != InputWidths.of_spec(config.spec):
         raise ModelError(f"{path}: built for inputs of another shape than this version makes of its spec; train again")
     for name, names in FEATURES.items():

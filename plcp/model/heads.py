@@ -22,8 +22,8 @@ class CurveHead(nn.Module):
     """Each step: nine quantiles in log1p units and a mean, both as a shape laid on the product's own level and spread.
 
     The median is the recent location plus the network's shift; the others follow by cumulative positive increments outwards
-    (Gasthaus et al. 2019), so no two can cross. With the last layer at zero the forecast is the recent level with a normal
-    spread in log1p units, which is where training starts.
+    (Gasthaus et al. 2019), so no two can cross. With the last layer at zero the forecast is the recent level with half a
+    normal distribution of log1p units on each side, which is where training starts.
 
     A planned price enters by an elasticity alone, which each step reads off the state and which is never below zero: whatever else is
     learned, a higher price never sells more.

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from plcp.data.lifecycle import YOUNG
+from plcp.data.timeline import YEAR
 
-YEAR = 52  # weeks
 LEVEL_WEEKS = 13  # the level and spread that a forecast starts from
 WINDOWS = (2, 4, 8, 13, 26, 52)  # weeks
 LAST_WEEKS = 8  # given one by one
@@ -22,11 +22,17 @@ class Scale(NamedTuple):
     """What turns a shape into units; all (batch,) float32."""
 
     location: Tensor  # mean of log1p units
-    spread: Tensor  # root mean square distance of log1p units from it
-    below: Tensor  # the same of the weeks below it, and of those above: weeks without stock say nothing of how high the others may be
+    # root mean square distance of log1p units from it, of each side as if the other were its mirror image: weeks without stock say nothing
+    # of how much more may be sold
+    below: Tensor
     above: Tensor
     level: Tensor  # mean units
     known: Tensor  # 1 where the product's own weeks say so, 0 where siblings stand in
+
+    @property
+    def spread(self) -> Tensor:
+        """Of both sides."""
+        return ((self.below.square() + self.above.square()) / 2).sqrt()
 
 
 def masked_mean(values: Tensor, known: Tensor, dim: int = -1) -> Tensor:
@@ -60,7 +66,7 @@ def last_price(prices: Tensor) -> Tensor:
 
 
 def scale(units: Tensor, known: Tensor, pool: Tensor) -> Scale:
-    """Level and spread of the last LEVEL_WEEKS known weeks; siblings' where the product itself was never seen.
+    """Level of the last LEVEL_WEEKS weeks and spread of twice as many about it; siblings' level where the product was not seen in them.
 
     units (batch, weeks) log1p, 0 where unknown; known (batch, weeks); pool (batch, horizon, names) log1p, NaN where unknown.
     """
@@ -71,12 +77,14 @@ def scale(units: Tensor, known: Tensor, pool: Tensor) -> Scale:
     siblings = masked_mean(torch.nan_to_num(pool).flatten(1), siblings_known.flatten(1))
     own = (count > 0).to(units.dtype)
     location = torch.where(count > 0, masked_mean(recent, seen), siblings)
-    distance, weeks = longer - location.unsqueeze(1), longer_seen.sum(1)
+    centre, weeks = torch.where(count > 0, location, masked_mean(longer, longer_seen)), longer_seen.sum(1)
+    distance = (longer - centre.unsqueeze(1)) * longer_seen
     # few weeks say little about the spread: two weeks' worth of a spread of one is mixed in
-    below, above = ((2 * (side.relu().square() * longer_seen).sum(1) + 2.0) / (weeks + 2.0) for side in (-distance, distance))
-    spread, below, above = (square.sqrt().clamp(min=SPREAD_FLOOR) for square in ((below + above) / 2, below, above))
+    below, above = (
+        ((2 * side.relu().square().sum(1) + 2.0) / (weeks + 2.0)).sqrt().clamp(min=SPREAD_FLOOR) for side in (-distance, distance)
+    )
     level = torch.where(count > 0, masked_mean(torch.expm1(recent), seen), torch.expm1(siblings))
-    return Scale(location, spread, below, above, level, own)
+    return Scale(location, below, above, level, own)
 
 
 def recent_state(values: Tensor, known: Tensor, scale: Scale, age: Tensor, due: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ The planned price stands apart: demand must fall where it rises, which a free fe
 import torch
 from torch import Tensor
 
-from plcp.model.history import LEVEL_WEEKS, UNITS, YEAR, Scale, age_features, last_price, masked_mean
+from plcp.data.timeline import YEAR
+from plcp.model.history import LEVEL_WEEKS, UNITS, Scale, age_features, last_price, masked_mean
 
 PLANNED_PRICE, PLANNED_PROMO = 0, 1  # columns of `future`; signals follow
 

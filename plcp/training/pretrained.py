@@ -30,7 +30,7 @@ def start_of(run: Path, data: Prepared, config: Options) -> Start:
     if not (run / RESULT).exists():
         raise ModelError(f"{run}: this pretraining is not finished; the `plcp pretrain` that began it continues it")
     if changes := [*unlike(before, config)]:
-        raise ConfigError(f"{run} was pretrained with {'; '.join(changes[:5])}. Give both the same train.model and train.spec")
+        raise ConfigError(f"{run} was pretrained with {'; '.join(changes[:5])}. Give both the same options, or pretrain again on this data")
     origin = dt.date.fromisoformat(content["origin"])
     refuse_leak(run, origin, before.held_back_from(origin), config, data)
     return Start.of(Run(run, data, before, content["seed"]).learnt(), run / PREPROCESSOR)

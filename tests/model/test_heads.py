@@ -7,8 +7,7 @@ from plcp.tables import LEVELS
 
 def size(*levels: float) -> Scale:
     level = torch.tensor(levels)
-    spread = torch.full_like(level, 0.5)
-    return Scale(torch.log1p(level), spread, spread, spread, level, torch.ones_like(level))
+    return Scale(torch.log1p(level), torch.full_like(level, 0.5), torch.full_like(level, 0.8), level, torch.ones_like(level))
 
 
 def head(scale: float = 0.0) -> CurveHead:
@@ -17,11 +16,11 @@ def head(scale: float = 0.0) -> CurveHead:
     return head
 
 
-def test_before_any_training_the_forecast_is_the_recent_level_with_a_normal_spread() -> None:
+def test_before_any_training_the_forecast_is_the_recent_level_with_half_a_normal_spread_on_each_side() -> None:
     quantiles, mean = head()(torch.randn(2, 8), torch.randn(2, 6, 4), size(3.0, 200.0), torch.zeros(2, 6))
     middle = torch.log1p(torch.tensor([3.0, 200.0]))
-    normal = torch.distributions.Normal(middle, 0.5)
     for k, level in enumerate(LEVELS):
+        normal = torch.distributions.Normal(middle, 0.5 if level < 0.5 else 0.8)
         assert torch.allclose(quantiles[:, 0, k], normal.icdf(torch.tensor(level)), atol=1e-4)
     assert torch.allclose(mean, torch.tensor([[3.0], [200.0]]).expand(2, 6), rtol=0.02)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from plcp.model.history import LEVEL_WEEKS, SPREAD_FLOOR, channels, recent_state, scale
+from plcp.model.history import LEVEL_WEEKS, SPREAD_FLOOR, Scale, channels, recent_state, scale
 from tests.model.batches import inputs, tensors
 
 NO_SIBLINGS = torch.full((8, 26, 2), torch.nan)
@@ -33,14 +33,31 @@ def test_level_and_spread_are_those_of_the_last_known_weeks() -> None:
     assert size.spread >= SPREAD_FLOOR
 
 
-def test_weeks_without_stock_leave_the_upside_as_it_is() -> None:
-    """Ten weeks of zero lie far below a steady hundred: the quantiles above it are not spread by them."""
-    steady = 100 * torch.exp(0.2 * torch.sin(torch.arange(26.0)))
-    gone = torch.where(torch.arange(26) < 10, 0.0, steady)
-    values, known = channels(torch.stack([steady, gone])[..., None].expand(-1, -1, 7))
-    size = scale(values[..., 0], known[..., 0], NO_SIBLINGS[:2])
+def spreads(*weekly: torch.Tensor) -> Scale:
+    values, known = channels(torch.stack(weekly)[..., None].expand(-1, -1, 7))
+    return scale(values[..., 0], known[..., 0], NO_SIBLINGS[: len(weekly)])
+
+
+def test_weeks_without_stock_before_the_last_quarter_leave_the_upside_as_it_is() -> None:
+    steady, week = 100 * torch.exp(0.2 * torch.sin(torch.arange(26.0))), torch.arange(26)
+    size = spreads(steady, torch.where(week < 10, 0.0, steady))
     assert torch.isclose(size.above[0], size.above[1], atol=0.05)
     assert size.below[1] > 3 * size.above[1]
+
+
+def test_what_it_sold_before_it_fell_or_rose_is_the_spread_of_that_side() -> None:
+    week = torch.arange(26)
+    size = spreads(torch.where(week < 13, 100.0, 10.0), torch.where(week < 13, 10.0, 100.0))
+    assert torch.isclose(size.above[0], size.below[1], atol=1e-4)
+    assert torch.equal(size.below[0], size.above[1])
+    assert size.above[0] > 3 * size.below[0]
+
+
+def test_a_quarter_that_was_shut_counts_the_spread_about_the_weeks_before_it() -> None:
+    weekly = 100 * torch.exp(0.5 * torch.sin(torch.arange(26.0)))
+    size = spreads(torch.where(torch.arange(26) < 13, weekly, torch.nan))
+    assert size.known == 0
+    assert size.above < 0.8
 
 
 def test_a_product_never_sold_stands_on_its_siblings() -> None:

@@ -1,0 +1,179 @@
+"""The model beside every method that the field knows, on the same cases, judged by a program that knows neither.
+
+    PLCP_BENCH_DATA=DATA make bench NAME=online_retail.accuracy ARGS="--text path/to/all-MiniLM-L6-v2 --out DIR"
+
+The model and its closest peer run with five seeds at each of the four test origins, the others with one; what is finished in DIR is kept.
+A figure is the judge's over all origins, a mean over the seeds; targets speak of the best peer in each.
+"""
+
+import argparse
+import datetime as dt
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.online_retail.contest import HORIZON, LAUNCH_HORIZON, shop, transactions, with_tower
+from benchmarks.online_retail.judge import Truth, compare, score
+from benchmarks.results import Figure, write_results
+from plcp.data.contract import Dataset
+from plcp.evaluation.backtest import CONTESTANTS, BacktestConfig, backtest
+from plcp.evaluation.baselines.stats import SAMPLED
+
+ORIGINS = [dt.date(2011, 3, 21), dt.date(2011, 5, 16), dt.date(2011, 7, 11), dt.date(2011, 9, 12)]
+UNTIL = dt.date(2011, 10, 17)
+OURS, CLOSEST = "plcp", "lightgbm"
+METRICS = {  # by name: where the judge writes it, whether less is better, and what of the best peer's is to be reached
+    "in-life wql": ("in_life", "wql", True, 0.965),
+    "in-life wape": ("in_life", "wape", True, None),
+    "in-life wape_total": ("in_life", "wape_total", True, 0.95),
+    "in-life bias": ("in_life", "bias", None, None),
+    "in-life calibration gap": ("in_life", "calibration_gap", None, None),
+    "launch wql": ("launch", "wql", True, 0.95),
+    "end_4w AUC": ("end_4w", "auc", False, 1.0),
+    "end_8w AUC": ("end_8w", "auc", False, 1.0),
+    "end_12w AUC": ("end_12w", "auc", False, 1.0),
+    "new_peak_12w AUC": ("new_peak_12w", "auc", False, 1.0),
+    "stage macro-F1": ("stage", "macro_f1", False, 1.0),
+}
+GAP, BUCKET_GAP = 0.02, 0.04
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the judge says of one model's forecasts, by seed."""
+
+    name: str
+    folders: list[Path]
+    truth: Truth
+
+    @cached_property
+    def scores(self) -> list[dict[str, Any]]:
+        return [score(self.truth, folder) for folder in self.folders]
+
+    def figure(self, *path: str) -> np.ndarray:
+        """What stands at a path of the scores, (seeds,)."""
+        return np.array([reduce(getitem, path, found) for found in self.scores])
+
+    def metric(self, name: str) -> np.ndarray:
+        track, metric, *_ = METRICS[name]
+        return self.figure(track, metric)
+
+
+def judged(out: Path, truth: Truth) -> dict[str, Judged]:
+    """All models that stand in a backtest's folder."""
+    found = {name: sorted((out / name).glob("seed-*")) for name in CONTESTANTS}
+    return {name: Judged(name, folders, truth) for name, folders in found.items() if folders}
+
+
+def figures(models: dict[str, Judged]) -> list[Figure]:
+    ours, peers = models[OURS], [model for name, model in models.items() if name != OURS]
+    found = [figure for name in METRICS for figure in beside(name, ours, peers)]
+    found += by_origin(ours, peers) + calibration(ours) + intervals(ours, models[CLOSEST])
+    for peer in peers:
+        # a model that forecast a sample alone owes the curves of the other cases to the rules that stand for it
+        own = [name for name, (track, *_) in METRICS.items() if peer.name not in SAMPLED or track != "in_life"]
+        found += [Figure(f"{name}, {peer.name}", round(peer.metric(name).mean(), 4), f"{len(peer.folders)} seed(s)") for name in own]
+    return found
+
+
+def beside(name: str, ours: Judged, peers: list[Judged]) -> list[Figure]:
+    """Ours and the best peer's."""
+    *_, less, share = METRICS[name]
+    own = ours.metric(name)
+    mean, spread = round(own.mean(), 4), Figure(f"{name}, spread over seeds", round(own.std(ddof=1) if len(own) > 1 else 0.0, 4), "")
+    if less is None:
+        return [Figure(name, mean, ""), spread]
+    best = (min if less else max)((peer for peer in peers if peer.name not in SAMPLED), key=lambda peer: peer.metric(name).mean())
+    theirs = best.metric(name).mean()
+    ratio, won = mean / theirs, (own < theirs if less else own > theirs).sum()
+    target = None if share is None else f"{'at most' if less else 'above'} {share} of {best.name}'s"
+    met = None if share is None else bool(ratio <= share if less else ratio > share)
+    whole = Figure(name, mean, "", reference=round(theirs, 4), ratio=round(ratio, 4), target=target, met=met)
+    return [whole, spread, Figure(f"{name}, seeds ahead of {best.name}", int(won), f"of {len(own)}")]
+
+
+def by_origin(ours: Judged, peers: list[Judged]) -> list[Figure]:
+    """In-life wql at each origin beside the best peer's there."""
+    found = []
+    for origin in ORIGINS:
+        mine, *theirs = (model.figure(f"in_life@{origin}", "wql").mean() for model in (ours, *peers))
+        best = min(theirs)
+        found.append(
+            Figure(
+                f"in-life wql at {origin}",
+                round(mine, 4),
+                "",
+                reference=round(best, 4),
+                ratio=round(mine / best, 4),
+                target="below every peer",
+                met=bool(mine < best),
+            )
+        )
+    return found
+
+
+def calibration(ours: Judged) -> list[Figure]:
+    pooled = ours.metric("in-life calibration gap").mean()
+    found = [Figure("calibration gap, pooled", round(pooled, 4), "", target=f"at most {GAP}", met=bool(pooled <= GAP))]
+    for name in ours.scores[0]["in_life_buckets"]:
+        gap = ours.figure("in_life_buckets", name, "calibration_gap").mean()
+        wql = ours.figure("in_life_buckets", name, "wql").mean()
+        found.append(
+            Figure(f"calibration gap, {name}", round(gap, 4), "", target=f"at most {BUCKET_GAP}", met=bool(gap <= BUCKET_GAP)),
+        )
+        found.append(Figure(f"in-life wql, {name}", round(wql, 4), ""))
+    return found
+
+
+def intervals(ours: Judged, peer: Judged) -> list[Figure]:
+    """Ratios of wql, seed by seed, with the judge's 95% intervals over SKUs, means over the seeds."""
+    found = []
+    pairs = [compare(ours.truth, mine, theirs) for mine, theirs in zip(ours.folders, peer.folders, strict=False)]
+    for track in ("in_life", "launch"):
+        low, high = np.mean([pair[track]["interval95"] for pair in pairs], 0)
+        ratio = float(np.mean([pair[track]["ratio"] for pair in pairs]))
+        found.append(Figure(f"{track} wql over {peer.name}'s", round(ratio, 4), ""))
+        found.append(Figure(f"{track} wql over {peer.name}'s, lower end of the 95% interval", round(low, 4), ""))
+        found.append(
+            Figure(
+                f"{track} wql over {peer.name}'s, upper end of the 95% interval", round(high, 4), "", target="below 1", met=bool(high < 1)
+            )
+        )
+    return found
+
+
+def run(dataset: Dataset, out: Path, text: Path, models: list[str], seeds: int) -> None:
+    config = BacktestConfig.model_validate({"train": with_tower(text)})
+    for name in models:
+        backtest(
+            dataset,
+            ORIGINS,
+            out,
+            models=[name],
+            seeds=range(1, 1 + (seeds if name in (OURS, CLOSEST) else 1)),
+            horizon=HORIZON,
+            launch_horizon=LAUNCH_HORIZON,
+            launch_until=UNTIL,
+            config=config,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True, help="folder of the text tower")
+    parser.add_argument("--out", type=Path, required=True, help="where data and forecasts are kept")
+    parser.add_argument("--models", default=",".join(CONTESTANTS), help="those to run, by comma; all that were ever run there are judged")
+    parser.add_argument("--seeds", type=int, default=5, help=f"of {OURS} and {CLOSEST}")
+    asked = parser.parse_args()
+    models = asked.models.split(",")
+    run(shop(asked.out / "data"), asked.out, asked.text, models, asked.seeds)
+    found = judged(asked.out, Truth(str(transactions())))
+    write_results("online_retail_accuracy", figures(found), whole=len(found) == len(CONTESTANTS) and len(found[OURS].folders) >= 5)
+
+
+if __name__ == "__main__":
+    main()

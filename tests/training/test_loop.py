@@ -17,11 +17,13 @@ from safetensors.torch import load_file
 
 from plcp.base import ConfigError, ModelError
 from plcp.data.prepared import Prepared
+from plcp.forecast import calibration
+from plcp.forecast.calibration import Calibration
 from plcp.forecast.forecaster import Forecaster
 from plcp.tables import QUANTILES
 from plcp.training import checkpoint, progress
 from plcp.training.cluster import TrainingError
-from plcp.training.export import export
+from plcp.training.export import TRUSTED, export
 from plcp.training.loop import train
 from plcp.training.runs import TrainConfig
 from tests.training.conftest import lines_of
@@ -201,6 +203,14 @@ def test_an_export_forecasts_with_the_best_weights_and_calibrated_quantiles(prep
     assert (np.diff(quantiles, axis=1) >= 0).all()
     with pytest.raises(ModelError, match=r"config\.json"):
         export(tmp_path, tmp_path / "none")
+
+
+def test_a_share_of_the_correction_is_made(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = np.arange(9) - 4.0 + Calibration.identity().shift
+    monkeypatch.setattr(calibration, "fit", lambda *_: asked)
+    made = Forecaster.load(export(undisturbed, tmp_path / "M")).artifact.calibration
+    assert np.array_equal(made.shift, TRUSTED * asked)
+    assert 0 < TRUSTED < 1
 
 
 def test_a_loss_that_is_not_finite_is_left_out_counted_and_ends_the_run_with_the_products_named(

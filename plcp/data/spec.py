@@ -6,7 +6,6 @@ from pydantic import Field, field_validator
 
 from plcp.base import Config
 from plcp.data.prepared import Prepared
-from plcp.data.timeline import YEAR
 
 CORE = ("units", "price", "promo", "in_stock")  # what every case has, known or not
 RECORDED = {name: name for name in ("page_views", "ad_spend", "returns", "lines", "largest", "reviews")} | {"rating": "reviews"}
@@ -14,15 +13,12 @@ DERIVED = {"outlier": "units", "discount": "price", "price_to_category": "catego
 NEEDS = {**RECORDED, **DERIVED}  # what the data must hold for each channel beyond the core
 CHANNELS = (*CORE, *NEEDS)
 FUTURE = ("price", "promo")  # planned
-TAUGHT = YEAR + YEAR // 2  # weeks of data that hold half a year of weeks with those of the year before
 
 
 class Spec(Config):
     """The shape of a case. What is not given is settled by the data a model learns from (`fitted`): what a shop lacks costs nothing."""
 
-    history_weeks: int = Field(
-        104, ge=13, le=520, description=f"weeks of history a case reads at most; less than a year where the data holds less than {TAUGHT}"
-    )
+    history_weeks: int = Field(104, ge=13, le=520, description="weeks of history a case reads")
     horizon: int = Field(26, ge=1, le=52, description="weeks forecast")
     country: str | None = Field(None, description="ISO code whose public holidays count")
     channels: tuple[str, ...] | None = Field(None, description="weekly channels read; if not given, all that the data holds")
@@ -43,20 +39,12 @@ class Spec(Config):
         """The spec with everything settled that this data decides."""
         held = {*CORE, *(name for name, need in NEEDS.items() if need in prepared.holds)}
         settled = {
-            "history_weeks": self.weeks_read(prepared.weeks),
             "channels": self.channels or tuple(name for name in CHANNELS if name in held),
             "signals": prepared.signals if self.signals is None else self.signals,
             "attributes": "attributes" in prepared.holds if self.attributes is None else self.attributes,
             "vectors": "vectors" in prepared.holds if self.vectors is None else self.vectors,
         }
         return self.model_copy(update=settled)
-
-    def weeks_read(self, weeks: int) -> int:
-        """Of a product's history, where the data holds so many.
-
-        What follows from a product's weeks of last year, learned from a few months of one year, is those months learned by heart.
-        """
-        return self.history_weeks if weeks >= TAUGHT else min(self.history_weeks, YEAR - 1)
 
     @property
     def history(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from plcp.data.calendar import CALENDAR
 from plcp.data.features import NUMERIC, POOL
 from plcp.data.hashing import ATTRIBUTES, BUCKETS, HASHED
 from plcp.data.spec import Spec
+from plcp.data.timeline import YEAR
 from plcp.data.totals import DUE
 from plcp.data.vectors import WIDTH
 from plcp.model.fusion import AttributeToken, Fusion, VectorToken
@@ -60,6 +61,12 @@ class ModelConfig(Config):
     life_dropout: float = Field(0.4, ge=0, lt=1, description="of the heads of events and stages")
     vector_dropout: float = Field(0.5, ge=0, lt=1, description="share of a tower's vector that is hidden in training")
     modality_dropout: float = Field(0.5, ge=0, lt=1, description="share of cases that lose a modality in training")
+    season_dropout: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="share of cases that lose in training what lies more than a year back, and of those that lose what is due",
+    )
     history_dropout: float = Field(0.05, ge=0, lt=1, description="share of cases that lose all of their history in training")
     patch_weeks: int = Field(8, ge=1, description="weeks in one token of history")
     hash_width: int = Field(8, ge=1, description="of a category's embedding")
@@ -208,7 +215,7 @@ class LifeCycleModel(Encoder):
         (batch, 3, BINS) logits; stage (batch, 5) logits; new_peak (batch,) logit; embedding (batch, width);
         level (batch,) units a week, the scale the forecast was laid on, without gradient.
         """
-        batch = self._drop_history(batch)
+        batch = self._drop_inputs(batch)
         with torch.no_grad(), torch.autocast(batch["history"].device.type, enabled=False):
             values, known = channels(batch["history"].float())
             size = scale(values[..., UNITS], known[..., UNITS], batch["pool"].float())
@@ -231,13 +238,20 @@ class LifeCycleModel(Encoder):
             "level": size.level,
         }
 
-    def _drop_history(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """In training a share of the cases lose their history, so that the model learns what the other modalities say."""
-        if not (self.training and self.config.history_dropout):
+    def _drop_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """In training a share of the cases lose their history, so that the model learns what the other modalities say.
+
+        Others lose last year's weeks, or what is due: a shop of two years has seen one of them follow the other, and what follows from them
+        would be learned by heart.
+        """
+        if not self.training:
             return batch
-        history = batch["history"]
-        lost = torch.rand(len(history), device=history.device) < self.config.history_dropout
-        return {**batch, "history": torch.where(lost[:, None, None], torch.nan, history)}
+        history, due, config = batch["history"], batch["due"], self.config
+        shares = (config.history_dropout, config.season_dropout, config.season_dropout)
+        all_of_it, old, undue = (torch.rand(len(history), 1, 1, device=history.device) < share for share in shares)
+        weeks_ago = torch.arange(history.shape[1], 0, -1, device=history.device).unsqueeze(1)
+        history = torch.where(all_of_it | (old & (weeks_ago >= YEAR)), torch.nan, history)
+        return {**batch, "history": history, "due": torch.where(undue, torch.nan, due)}
 
 
 def text_vectors(tower: TextTower, batch: dict[str, Tensor]) -> Tensor:

@@ -220,7 +220,7 @@ def shape_of(request: SizeConfig, model: ModelConfig, cases: int) -> Shape:
 def settled(spec: Spec, weeks: int) -> Spec:
     """The spec without data that would settle it: the core channels where none are named."""
     blank: dict[str, Any] = {"channels": spec.channels or ("units", "price", "promo", "in_stock"), "signals": spec.signals or ()}
-    blank |= {"attributes": bool(spec.attributes), "vectors": bool(spec.vectors), "history_weeks": min(spec.weeks_read(weeks), weeks)}
+    blank |= {"attributes": bool(spec.attributes), "vectors": bool(spec.vectors), "history_weeks": min(spec.history_weeks, weeks)}
     return spec.model_copy(update=blank)
 
 

@@ -10,7 +10,15 @@ from plcp.data.prepared import Prepared
 from plcp.forecast import artifact
 from plcp.training.runs import PREPROCESSOR, RESULT, Options, PretrainConfig, Run, Start, differences, record
 
-MAY_DIFFER = ("preset", "dropout", "life_dropout", "modality_dropout", "history_dropout", "trainable")  # no weight's meaning hangs on them
+MAY_DIFFER = (
+    "preset",
+    "dropout",
+    "life_dropout",
+    "modality_dropout",
+    "history_dropout",
+    "season_dropout",
+    "trainable",
+)  # no weight's meaning hangs on them
 
 
 def start_of(run: Path, data: Prepared, config: Options) -> Start:

@@ -11,8 +11,7 @@ from plcp.data.features import NUMERIC, Arrays, inputs, targets
 from plcp.data.lifecycle import Levels
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.data.shards import Shard, first_sale
-from plcp.data.spec import CHANNELS, CORE, FUTURE, TAUGHT, Spec
-from plcp.data.timeline import YEAR
+from plcp.data.spec import CHANNELS, CORE, FUTURE, Spec
 from tests.conftest import FIRST_WEEK, little_shop
 
 SPEC = Spec(history_weeks=52, horizon=12, country="GB")
@@ -206,13 +205,3 @@ def test_ratings_and_prices_run_up_to_the_origin(tmp_path: Path) -> None:
     assert np.isnan(rating[0])
     if sold[0] <= 9:
         assert rating[1:].tolist() == [5.0, 3.5]
-
-
-@pytest.mark.parametrize(("weeks", "read"), [(60, YEAR - 1), (TAUGHT - 1, YEAR - 1), (TAUGHT, 104)])
-def test_last_years_weeks_are_read_where_the_data_can_teach_what_follows_from_them(weeks: int, read: int, tmp_path: Path) -> None:
-    day = [FIRST_WEEK + dt.timedelta(weeks=week, days=6) for week in range(weeks)]
-    sales = pl.DataFrame({"sku_id": ["a"] * weeks, "date": day, "units": [1.0] * weeks})
-    prepared = prepare(Dataset.of({"sales": sales, "products": pl.DataFrame({"sku_id": ["a"], "title": ["thing"]})}), tmp_path / "P")
-    assert prepared.weeks == weeks
-    assert Spec().fitted(prepared).history_weeks == read
-    assert Spec(history_weeks=26).fitted(prepared).history_weeks == 26

@@ -11,7 +11,6 @@ from plcp.data.contract import Dataset
 from plcp.data.features import inputs
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.data.spec import Spec
-from plcp.data.timeline import YEAR
 from plcp.forecast import artifact
 from plcp.forecast.catalog import CatalogConfig, complete
 from plcp.forecast.planning import plan
@@ -43,8 +42,7 @@ def prepared_shop(folder: Path, skus: int = 40, per_shard: int = 8, seed: int = 
 def tiny_artifact(folder: Path, prepared: Prepared, horizon: int = 26, seed: int = 0, lively: bool = False) -> Path:
     """Writes MODEL and returns it. `lively`: layers that start at zero made random, so that outputs depend on every input."""
     torch.manual_seed(seed)
-    config = ModelConfig.model_validate({"preset": "tiny"})
-    spec = Spec(horizon=horizon).fitted(prepared).model_copy(update={"history_weeks": YEAR})  # last year's weeks are read
+    spec, config = Spec(history_weeks=52, horizon=horizon).fitted(prepared), ModelConfig.model_validate({"preset": "tiny"})
     shard, origin = prepared.read(0), np.array([prepared.weeks])
     cases = inputs(shard, np.array([0]), origin, origin, spec)
     preprocessor = Preprocessor.build(config.text, config.image, shard.versions.values["title"].to_list())

@@ -10,7 +10,9 @@ from plcp.model.model import InputWidths, ModelConfig
 WIDTHS = InputWidths(weeks=104, horizon=26, channels=4, calendar=9, numeric=5, future=2, hashed=4, pool=6, due=2, vector=0)
 SHAPE = Shape(cases=6, texts=5, tokens=20, images=4)
 TINY = ModelConfig.model_validate({"preset": "tiny", "text": {"vocabulary": 512}})
-NO_DROPOUT = TINY.model_copy(update={"dropout": 0.0, "life_dropout": 0.0, "modality_dropout": 0.0, "history_dropout": 0.0})
+NO_DROPOUT = TINY.model_copy(
+    update={"dropout": 0.0, "life_dropout": 0.0, "modality_dropout": 0.0, "history_dropout": 0.0, "season_dropout": 0.0}
+)
 
 
 def test_parameters_are_those_of_the_real_model_and_frozen_ones_stand_apart() -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,6 +85,22 @@ def test_each_modality_moves_the_forecast(preprocessor: Preprocessor) -> None:
     }
     for name, value in changes.items():
         assert not torch.equal(model({**batch, name: value})["quantiles"], before), name
+
+
+def test_in_training_some_cases_lose_last_years_weeks_and_others_what_is_due(preprocessor: Preprocessor) -> None:
+    kinds = ("dropout", "life_dropout", "vector_dropout", "modality_dropout", "history_dropout")
+    given: dict[str, Any] = dict.fromkeys(kinds, 0.0)
+    model = rough(build(preprocessor, season_dropout=0.5, text=None, image=None, **given))
+    batch = tensors(inputs(64))
+    young = batch["history"].clone()
+    young[:, :-51] = torch.nan
+    undue = torch.full_like(batch["due"], torch.nan)
+    seen = [(history, due) for history in (batch["history"], young) for due in (batch["due"], undue)]
+    answers = torch.stack([model({**batch, "history": history, "due": due})["mean"] for history, due in seen])
+    trained = model.train()(batch)["mean"]
+    alike = torch.isclose(answers, trained, rtol=1e-4, atol=1e-5).all(2)
+    assert alike.any(0).all()
+    assert all(10 < kind.sum() < 30 for kind in alike[:, 2:])
 
 
 def test_bf16_stays_close_to_fp32(preprocessor: Preprocessor) -> None:

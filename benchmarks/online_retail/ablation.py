@@ -44,6 +44,7 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "no_heads_of_stages": {"loss": {"stage": 0, "new_peak": 0}},
     "no_last_year": {"spec": {"history_weeks": YEAR - 1}},
     "no_dropped_seasons": {"model": {"season_dropout": 0}},
+    "no_dropped_weeks": {"model": {"week_dropout": 0}},
     "no_dropped_modalities": {"model": {"modality_dropout": 0, "history_dropout": 0}},
     "no_refit": {"refit_steps": 0},
 }

@@ -61,6 +61,7 @@ class ModelConfig(Config):
     life_dropout: float = Field(0.4, ge=0, lt=1, description="of the heads of events and stages")
     vector_dropout: float = Field(0.5, ge=0, lt=1, description="share of a tower's vector that is hidden in training")
     modality_dropout: float = Field(0.5, ge=0, lt=1, description="share of cases that lose a modality in training")
+    week_dropout: float = Field(0.1, ge=0, lt=1, description="share of a case's weeks of history that are hidden in training")
     season_dropout: float = Field(
         0.5,
         ge=0,
@@ -242,7 +243,7 @@ class LifeCycleModel(Encoder):
         """In training a share of the cases lose their history, so that the model learns what the other modalities say.
 
         Others lose last year's weeks, or what is due: a shop of two years has seen one of them follow the other, and what follows from them
-        would be learned by heart.
+        would be learned by heart. Single weeks are hidden lest a product be known by them.
         """
         if not self.training:
             return batch
@@ -250,7 +251,8 @@ class LifeCycleModel(Encoder):
         shares = (config.history_dropout, config.season_dropout, config.season_dropout)
         all_of_it, old, undue = (torch.rand(len(history), 1, 1, device=history.device) < share for share in shares)
         weeks_ago = torch.arange(history.shape[1], 0, -1, device=history.device).unsqueeze(1)
-        history = torch.where(all_of_it | (old & (weeks_ago >= YEAR)), torch.nan, history)
+        week = torch.rand(*history.shape[:2], 1, device=history.device) < config.week_dropout
+        history = torch.where(all_of_it | (old & (weeks_ago >= YEAR)) | week, torch.nan, history)
         return {**batch, "history": history, "due": torch.where(undue, torch.nan, due)}
 
 

@@ -17,6 +17,7 @@ MAY_DIFFER = (
     "modality_dropout",
     "history_dropout",
     "season_dropout",
+    "week_dropout",
     "trainable",
 )  # no weight's meaning hangs on them
 

@@ -11,7 +11,14 @@ WIDTHS = InputWidths(weeks=104, horizon=26, channels=4, calendar=9, numeric=5, f
 SHAPE = Shape(cases=6, texts=5, tokens=20, images=4)
 TINY = ModelConfig.model_validate({"preset": "tiny", "text": {"vocabulary": 512}})
 NO_DROPOUT = TINY.model_copy(
-    update={"dropout": 0.0, "life_dropout": 0.0, "modality_dropout": 0.0, "history_dropout": 0.0, "season_dropout": 0.0}
+    update={
+        "dropout": 0.0,
+        "life_dropout": 0.0,
+        "modality_dropout": 0.0,
+        "history_dropout": 0.0,
+        "season_dropout": 0.0,
+        "week_dropout": 0.0,
+    }
 )
 
 

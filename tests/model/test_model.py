@@ -88,7 +88,7 @@ def test_each_modality_moves_the_forecast(preprocessor: Preprocessor) -> None:
 
 
 def test_in_training_some_cases_lose_last_years_weeks_and_others_what_is_due(preprocessor: Preprocessor) -> None:
-    kinds = ("dropout", "life_dropout", "vector_dropout", "modality_dropout", "history_dropout")
+    kinds = ("dropout", "life_dropout", "vector_dropout", "modality_dropout", "history_dropout", "week_dropout")
     given: dict[str, Any] = dict.fromkeys(kinds, 0.0)
     model = rough(build(preprocessor, season_dropout=0.5, text=None, image=None, **given))
     batch = tensors(inputs(64))

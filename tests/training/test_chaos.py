@@ -81,7 +81,7 @@ def ended(process: subprocess.Popen) -> Iterator[None]:
 @pytest.fixture
 def long(options: TrainConfig) -> TrainConfig:
     """Without dropout: its draws hang on the number of workers, and over ten epochs of a little shop they decide the last loss."""
-    kinds = ("dropout", "life_dropout", "vector_dropout", "modality_dropout", "history_dropout", "season_dropout")
+    kinds = ("dropout", "life_dropout", "vector_dropout", "modality_dropout", "history_dropout", "week_dropout", "season_dropout")
     engine = options.engine.model_copy(update={"zero_stage": 2, "averaging": 0.95, "learning_rate": 5e-4})
     own = {"engine": engine, "model": options.model.model_copy(update=dict.fromkeys(kinds, 0.0)), "patience": STEPS}
     return options.model_copy(update={**own, "steps": STEPS, "validate_every": 20, "log_every": 5})

@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+settings.register_profile("plcp", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("plcp")
 
 FIRST_WEEK = dt.date(2022, 1, 3)
 

@@ -102,7 +102,7 @@ def test_cutting_twice_is_cutting_at_the_earlier_origin(week: int) -> None:
     assert once.digest != dataset.digest
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(week=st.integers(5, 68), seed=st.integers(0, 3))
 def test_what_is_not_yet_known_changes_nothing(week: int, seed: int) -> None:
     origin = FIRST_WEEK + dt.timedelta(weeks=week)

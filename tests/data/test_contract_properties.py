@@ -69,7 +69,7 @@ def files_of_a_table(draw: st.DrawFn) -> tuple[Table, list[pl.DataFrame]]:
     return table, draw(st.lists(frames(table), min_size=1, max_size=3))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(given_files=files_of_a_table(), doubled=st.sampled_from(["sum", "last", "refuse"]))
 def test_every_row_is_kept_or_in_the_quarantine_once(given_files: tuple[Table, list[pl.DataFrame]], doubled: Any) -> None:
     table, parts = given_files
@@ -164,7 +164,7 @@ def mostly_sound(draw: st.DrawFn, table: Table) -> pl.DataFrame:
     return pl.DataFrame(found)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     parts=st.lists(mostly_sound(SALES), min_size=1, max_size=3),
     doubled=st.sampled_from(["sum", "last", "refuse"]),
@@ -184,7 +184,7 @@ def test_every_row_and_unit_is_in_the_panel_or_quarantined_or_left_out_by_a_name
         assert panel_of(prepared, "units") == panel
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(tables=st.fixed_dictionaries({name: mostly_sound(table) for name, table in CONTRACT.items()}), origin=st.none() | MONDAYS)
 def test_every_row_of_every_table_is_valid_or_quarantined_and_what_is_valid_and_known_is_in_the_shards(
     tables: dict[str, pl.DataFrame], origin: date | None

@@ -121,7 +121,7 @@ def test_lives_begin_at_the_launch_and_end_with_their_confirmation() -> None:
     assert lives.units[:-1].sum(1).tolist() == units.sum(1).tolist()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     arrays(np.float64, (4, 30), elements=st.sampled_from([0.0, 0.0, 1.0, 3.0, 20.0, 1e8])),
     arrays(np.float64, (4, 30), elements=st.sampled_from([0.0, 0.01, 0.5, 1.0])),

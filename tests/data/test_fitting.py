@@ -64,7 +64,7 @@ def test_refining_never_makes_a_fit_less_likely() -> None:
         assert (fitting.climb(family, end, spread, ones)[0] >= fitting.climb(family, begin, spread, ones)[0]).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     arrays(np.float64, (3, 40), elements=st.sampled_from([0.0, 0.0, 1e-4, 1.0, 7.0, 1e9])),
     arrays(np.float64, (3, 40), elements=st.sampled_from([0.0, 0.1, 0.5, 1.0])),

@@ -10,7 +10,7 @@ from plcp.data.prepared import Prepared
 from plcp.forecast import artifact
 from plcp.training.runs import PREPROCESSOR, RESULT, Options, PretrainConfig, Run, Start, differences, record
 
-MAY_DIFFER = (
+MAY_DIFFER = (  # no weight's meaning hangs on them
     "preset",
     "dropout",
     "life_dropout",
@@ -19,7 +19,7 @@ MAY_DIFFER = (
     "season_dropout",
     "week_dropout",
     "trainable",
-)  # no weight's meaning hangs on them
+)
 
 
 def start_of(run: Path, data: Prepared, config: Options) -> Start:

@@ -53,10 +53,11 @@ def undisturbed(prepared: Prepared, options: TrainConfig, tmp_path_factory: pyte
 
 
 def signalled(prepared: Prepared, run: Path, options: TrainConfig, sign: signal.Signals, step: int) -> subprocess.CompletedProcess[str]:
-    """Train in a process of its own that gets a signal once it has taken `step` steps; its workers stand still while it takes notice."""
+    """Train in a process of its own that gets a signal once the checkpoint of `step` is stored; its workers stand still meanwhile."""
     command = [sys.executable, "-c", DRIVER, str(prepared.root), str(run), options.model_dump_json(), str(SEED)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as driver:
-        wait_for(driver, run, step)
+        while driver.poll() is None and last_stored(run) < step:
+            time.sleep(0.02)
         workers = workers_of(driver)
         tell(workers, signal.SIGSTOP)
         try:
@@ -78,6 +79,14 @@ def wait_for(driver: subprocess.Popen, run: Path, step: int) -> None:
     """Until a run has taken so many steps, or ended."""
     while driver.poll() is None and max((line["step"] for line in progress.read(run / progress.METRICS)), default=0) < step:
         time.sleep(0.02)
+
+
+def last_stored(run: Path) -> int:
+    """Step of the last checkpoint that is stored, which happens while training goes on; 0 before the first."""
+    try:
+        return checkpoint.last_state(run).step
+    except ModelError:
+        return 0
 
 
 def workers_of(driver: subprocess.Popen) -> list[int]:
@@ -111,13 +120,13 @@ def test_a_run_killed_and_interrupted_ends_with_the_same_numbers_and_weights(
     prepared: Prepared, options: TrainConfig, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "R"
-    killed = signalled(prepared, run, options, signal.SIGKILL, 5)
+    killed = signalled(prepared, run, options, signal.SIGKILL, 4)
     assert killed.returncode == -signal.SIGKILL
     assert checkpoint.last(run)[1].step == 4
-    stopped = signalled(prepared, run, options, signal.SIGINT, 9)
+    stopped = signalled(prepared, run, options, signal.SIGINT, 8)
     assert stopped.returncode != 0
     assert "KeyboardInterrupt" in stopped.stderr
-    assert checkpoint.last(run)[1].step in (4, 8)  # that of step 8 is stored while training goes on, and may not be there yet
+    assert checkpoint.last(run)[1].step == 8
     train(prepared.root, run, options, SEED)
     assert lines_of(run) == lines_of(undisturbed)
     (folder, _), (expected, _) = checkpoint.best(run), checkpoint.best(undisturbed)
@@ -150,7 +159,7 @@ def test_a_refit_learns_from_the_validation_weeks_too_and_survives_a_kill(
     prepared: Prepared, options: TrainConfig, undisturbed: Path, tmp_path: Path
 ) -> None:
     refit, run = options.model_copy(update={"refit_steps": 6, "steps": 8}), tmp_path / "R"
-    killed = signalled(prepared, run, refit, signal.SIGKILL, 13)
+    killed = signalled(prepared, run, refit, signal.SIGKILL, 12)
     assert killed.returncode == -signal.SIGKILL
     assert checkpoint.last(run)[1].refit_from == 8
     result = train(prepared.root, run, refit, SEED)

@@ -9,7 +9,7 @@ from plcp.data.sources.online_retail import import_online_retail
 
 HORIZON, LAUNCH_HORIZON = 12, 8  # weeks
 TRAIN: dict[str, Any] = {
-    "steps": 600,
+    "steps": 1500,  # at most: where it validates no better, it stops
     "refit_steps": 200,
     "validation_cases": 8192,
     "spec": {"horizon": HORIZON, "country": "GB"},

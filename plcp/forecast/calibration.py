@@ -16,7 +16,7 @@ VELOCITY_EDGES = (1, 10, 50)  # units a week over VELOCITY_WEEKS
 VELOCITY_WEEKS = 26
 BEST_WEEKS = 2
 LAUNCH = len(AGE_EDGES) + 1  # the row of products never sold
-HIGHEST, ROOM = 1.5, 1.0  # a mean lies at most so many times the mean of its quantiles, and units, above it
+HIGHEST, ROOM = 1.25, 0.5  # a mean lies at most so many times its quantiles' mean (an exponential tail: 1.14), and so many units, above it
 BORROWED = 200  # cases' worth of the whole shop's correction that a bucket starts from
 LEAST_SHARE = 1e-3  # of a stage that no product is in
 BALANCE = 0.5  # power of a stage's share that its probability is divided by: 0 names only common stages, 1 counts all alike
@@ -33,10 +33,14 @@ def velocity(history_units: np.ndarray) -> np.ndarray:
 
 
 def usual(history_units: np.ndarray) -> np.ndarray:
-    """Mean weekly units of the same weeks without the BEST_WEEKS best of them, (n,); an unknown week counts as empty."""
+    """What comes in few large orders: mean weekly units, (n,), of the same weeks without the BEST_WEEKS best of them.
+
+    0 where half of the weeks sell, whose quantiles say it all. An unknown week counts as empty.
+    """
     recent = np.nan_to_num(history_units[:, -VELOCITY_WEEKS:])
     best = np.partition(recent, -BEST_WEEKS, axis=1)[:, -BEST_WEEKS:]
-    return (recent.sum(1) - best.sum(1)) / VELOCITY_WEEKS
+    few = 2 * (recent > 0).sum(1) < VELOCITY_WEEKS
+    return np.where(few, (recent.sum(1) - best.sum(1)) / VELOCITY_WEEKS, 0.0)
 
 
 def bucket(age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,12 +70,14 @@ class Calibration:
         """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean.
 
         A mean far above its own quantiles is owed to few weeks of few products, such as a wholesaler's one order, and not to be ordered by;
-        unless the product usually sells so much, in few large orders. history (n, weeks) units, NaN where unknown.
+        unless the product usually sells so much, in few large orders. One below them has not followed them. history (n, weeks) units, NaN
+        where unknown.
         """
         speed = velocity(history)
         quantiles, mean = self.launches.shrink(quantiles, mean, np.isnan(speed))
         corrected = self.apply(quantiles, age, speed)
-        return corrected, np.minimum(mean, np.maximum(HIGHEST * np.expm1(corrected).mean(2) + ROOM, usual(history)[:, None]))
+        middle = np.expm1(corrected).mean(2)
+        return corrected, np.clip(mean, middle, np.maximum(HIGHEST * middle + ROOM, usual(history)[:, None]))
 
     def apply(self, quantiles: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """quantiles (n, h, 9) log1p → the same, corrected, never crossing, never negative. age, velocity (n,)."""

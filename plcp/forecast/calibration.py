@@ -17,6 +17,7 @@ VELOCITY_WEEKS = 26
 BEST_WEEKS = 2
 LAUNCH = len(AGE_EDGES) + 1  # the row of products never sold
 HIGHEST, ROOM = 1.25, 0.5  # a mean lies at most so many times its quantiles' mean (an exponential tail: 1.14), and so many units, above it
+BEST_TIMES = 1.5  # no quantile lies above so many times the best week so far: one week in forty beats that week at all
 BORROWED = 200  # cases' worth of the whole shop's correction that a bucket starts from
 LEAST_SHARE = 1e-3  # of a stage that no product is in
 BALANCE = 0.5  # power of a stage's share that its probability is divided by: 0 names only common stages, 1 counts all alike
@@ -41,6 +42,16 @@ def usual(history_units: np.ndarray) -> np.ndarray:
     best = np.partition(recent, -BEST_WEEKS, axis=1)[:, -BEST_WEEKS:]
     few = 2 * (recent > 0).sum(1) < VELOCITY_WEEKS
     return np.where(few, (recent.sum(1) - best.sum(1)) / VELOCITY_WEEKS, 0.0)
+
+
+def ceiling(age: np.ndarray, history_units: np.ndarray) -> np.ndarray:
+    """The highest that a quantile may lie, (n,) log1p: of what fell out of sale after good weeks a model may say thousands of times it.
+
+    Unlimited for what has not shown its best weeks yet: launches, and products in their introduction. age (n,), NaN where the launch is
+    not visible; history_units (n, weeks), NaN where unknown.
+    """
+    best = np.nan_to_num(history_units).max(1)
+    return np.where((age <= AGE_EDGES[0]) | (best == 0), np.inf, np.log1p(BEST_TIMES * best))
 
 
 def bucket(age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,14 +81,12 @@ class Calibration:
         """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean.
 
         A mean far above its own quantiles is owed to few weeks of few products, such as a wholesaler's one order, and not to be ordered by;
-        unless the product usually sells so much, in few large orders. One below them has not followed them. history (n, weeks) units, NaN
-        where unknown.
+        unless the product usually sells so much, in few large orders. history (n, weeks) units, NaN where unknown.
         """
         speed = velocity(history)
         quantiles, mean = self.launches.shrink(quantiles, mean, np.isnan(speed))
-        corrected = self.apply(quantiles, age, speed)
-        middle = np.expm1(corrected).mean(2)
-        return corrected, np.clip(mean, middle, np.maximum(HIGHEST * middle + ROOM, usual(history)[:, None]))
+        corrected = np.minimum(self.apply(quantiles, age, speed), ceiling(age, history)[:, None, None])
+        return corrected, np.minimum(mean, np.maximum(HIGHEST * np.expm1(corrected).mean(2) + ROOM, usual(history)[:, None]))
 
     def apply(self, quantiles: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """quantiles (n, h, 9) log1p → the same, corrected, never crossing, never negative. age, velocity (n,)."""

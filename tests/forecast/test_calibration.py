@@ -106,7 +106,7 @@ def test_a_mean_stays_within_reach_of_its_quantiles() -> None:
     quantiles, age = np.log1p(np.tile(np.arange(1.0, 10.0), (3, 2, 1))), np.full(3, 20.0)
     given = np.array([[3.0, 6.0], [6.7, 6.8], [40.0, 400.0]])  # the quantiles' own mean is 5
     _, mean = Calibration.identity().curve(quantiles, given, age, np.zeros((3, 52)))
-    assert np.allclose(mean, [[5.0, 6.0], [6.7, 6.75], [6.75, 6.75]])
+    assert np.allclose(mean, [[3.0, 6.0], [6.7, 6.75], [6.75, 6.75]])
     seldom, lumps = np.full(52, np.nan), np.zeros(52)
     seldom[-9:] = [0, 1, 0, 0, 0, 0, 30, 0, 0]
     lumps[::5] = 50  # six times in half a year
@@ -115,3 +115,15 @@ def test_a_mean_stays_within_reach_of_its_quantiles() -> None:
     _, mean = Calibration.identity().curve(zero, given, age, np.stack([seldom, lumps, steady]))
     assert np.allclose(mean[[0, 2]], [[0.2, 0.5], [0.5, 0.5]])
     assert 5 < mean[1, 0] < 7, "who is bought in lots is ordered in lots"
+
+
+def test_no_quantile_lies_far_above_the_best_week_but_of_a_product_in_its_introduction() -> None:
+    history = np.full((4, 52), np.nan)
+    history[:3, -30:] = 0
+    history[:3, -20] = 100
+    quantiles, age = np.log1p(np.tile(np.logspace(0, 6, 9), (4, 2, 1))), np.array([29.0, np.nan, 12.0, np.nan])
+    corrected, mean = Calibration.identity().curve(quantiles, np.full((4, 2), 500.0), age, history)
+    assert np.allclose(np.expm1(corrected[:2, :, -1]), 150), "past the introduction, or older than the data"
+    assert (np.diff(corrected, axis=2) >= 0).all()
+    assert np.allclose(np.expm1(corrected[2:, :, -1]), 1e6), "young, or never sold"
+    assert (mean[:2] <= 150).all()

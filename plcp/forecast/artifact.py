@@ -2,7 +2,7 @@
 
 model.safetensors   weights, nothing else: no pickle is ever written or read
 config.json         the model's configuration, the shape of a case, the names of the features, the training origin
-calibration.json    corrections of quantiles, how common stages are, what launches sold
+calibration.json    corrections of quantiles, how common stages are, what launches sold and how products ended
 tokenizer/, text/, image/   the towers' preprocessing and shapes
 card.md             what the model is, what it was trained on, how well it did
 checksums.json      SHA-256 of every other file; its own digest names the model
@@ -31,7 +31,7 @@ from plcp.forecast.calibration import Calibration
 from plcp.model.model import InputWidths, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
 
-FORMAT = 2
+FORMAT = 3
 CHECKSUMS, WEIGHTS, CONFIG, CALIBRATION, CARD = "checksums.json", "model.safetensors", "config.json", "calibration.json", "card.md"
 FEATURES = {"future": FUTURE, "calendar": CALENDAR, "numeric": NUMERIC, "hashed": HASHED, "pool": POOL, "due": DUE}
 

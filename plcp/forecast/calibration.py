@@ -1,4 +1,5 @@
-"""What is laid on a model's answers: how far its quantiles must move, by held-out cases, and how common each stage of life is.
+"""What is laid on a model's answers: how far its quantiles must move, by held-out cases, how common each stage of life is, and how launches
+and ends have gone.
 
 The quantiles: split-conformal, per age and velocity (Romano et al. 2019; scaled as in Sesia & Candès 2020).
 """
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from plcp.forecast.ends import PastEnds
 from plcp.forecast.launches import PastLaunches
 from plcp.tables import LEVELS, STAGES
 
@@ -66,12 +68,13 @@ class Calibration:
     """What is laid on a model's answers.
 
     shift: corrections (age rows, velocity columns, 9), in widths of a forecast's own 10–90% interval in log1p units; zero for launches.
-    stage_share: mean probability of each stage, (5,). launches: what forecasts of launches are shrunk towards.
+    stage_share: mean probability of each stage, (5,). launches, ends: what forecasts of those are shrunk towards.
     """
 
     shift: np.ndarray
     stage_share: np.ndarray = field(default_factory=lambda: np.full(len(STAGES), 1 / len(STAGES)))
     launches: PastLaunches = field(default_factory=PastLaunches.none)
+    ends: PastEnds = field(default_factory=PastEnds.none)
 
     @staticmethod
     def identity() -> "Calibration":
@@ -100,7 +103,12 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         share = dict(zip(STAGES, self.stage_share.round(6).tolist(), strict=True))
-        own = {"shift": self.shift.round(6).tolist(), "stage_share": share, "launches": self.launches.to_dict()}
+        own = {
+            "shift": self.shift.round(6).tolist(),
+            "stage_share": share,
+            "launches": self.launches.to_dict(),
+            "ends": self.ends.to_dict(),
+        }
         return {"age_edges": AGE_EDGES, "velocity_edges": VELOCITY_EDGES, "levels": LEVELS, **own}
 
     @staticmethod
@@ -110,7 +118,7 @@ class Calibration:
         if shift.shape != Calibration.identity().shift.shape:
             raise ValueError(f"shift has shape {shift.shape}, expected {Calibration.identity().shift.shape}")
         share = np.array([content["stage_share"][stage] for stage in STAGES], np.float64)
-        return Calibration(shift, share, PastLaunches.from_dict(content["launches"]))
+        return Calibration(shift, share, PastLaunches.from_dict(content["launches"]), PastEnds.from_dict(content["ends"]))
 
 
 def width(quantiles: np.ndarray) -> np.ndarray:

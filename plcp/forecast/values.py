@@ -45,7 +45,7 @@ def calibrated(
     unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
     curve = out["quantiles"].astype(np.float64), out["mean"].astype(np.float64)
     quantiles, mean = calibration.curve(*curve, age, units)
-    hazard = out["hazard"].copy()
+    hazard = calibration.ends.shrink(out["hazard"], units)
     hazard[unseen, :, 0] = NEVER_HAPPENED
     stage = torch.softmax(torch.from_numpy(out["stage"]).double(), -1).numpy()
     stage[unseen] = np.eye(len(STAGES))[0]  # what is not yet on sale is being introduced

@@ -14,6 +14,7 @@ from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import FEATURES, Artifact, ArtifactConfig
 from plcp.forecast.calibration import LEAST_SHARE, Calibration
 from plcp.forecast.embeddings import vectors_beside
+from plcp.forecast.ends import PastEnds
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.forecast.launches import PastLaunches
 from plcp.model.model import InputWidths, LifeCycleModel
@@ -51,7 +52,8 @@ def export(run: Path, model: Path) -> Path:
         "data": this.data.digest[:16],
         **{f"validation {name}": value for name, value in state.validation.items()},
     }
-    own = Calibration(shift, stage_share(this, trained, preprocessor), PastLaunches.of(this.data, this.config.spec.horizon))
+    launched, ended = PastLaunches.of(this.data, this.config.spec.horizon), PastEnds.of(this.data)
+    own = Calibration(shift, stage_share(this, trained, preprocessor), launched, ended)
     artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, own, facts)
     return Path(model)
 

@@ -10,7 +10,7 @@ from plcp.data.prepared import Prepared
 from plcp.data.shards import Shard
 from plcp.tables import LEVELS
 
-LEARNT = 600  # launches after which a model's own word counts half
+LEARNT = 1200  # launches after which a model's own word counts half
 LOOKED_AT = 50_000  # launches are enough to know their quantiles
 LEAST = 30  # launches that must have reached a week of life for it to count
 

@@ -23,10 +23,10 @@ from plcp.data.features import Arrays, inputs
 from plcp.data.loader import narrow
 from plcp.data.prepared import Prepared
 from plcp.data.shards import Shard
-from plcp.forecast import artifact, calibration
+from plcp.forecast import artifact
 from plcp.forecast.embeddings import TowerCache, text_key, tower_digest
 from plcp.forecast.forecaster import CASE_INPUTS, first_weeks
-from plcp.model.heads import event_probability
+from plcp.forecast.values import calibrated
 
 WARM = 256  # rows that an actor works through before it says that its start-up is over
 
@@ -61,7 +61,8 @@ class Straightforward:
         starts, reason = first_weeks(shard, at)
         there = np.flatnonzero(reason == "")
         skus = shard.sku_id
-        return [skus[i] for i in there], inputs(shard, there, np.full(len(there), at), starts[there], self.artifact.config.spec)
+        cases = inputs(shard, there, np.full(len(there), at), starts[there], self.artifact.config.spec)
+        return [skus[i] for i in there], cases | {"start": np.array([shard.timeline.date(s) for s in starts[there]], "datetime64[D]")}
 
     def run(self, cases: Arrays) -> dict[str, np.ndarray]:
         batch = {name: torch.from_numpy(cases[name]) for name in (*CASE_INPUTS, "text", "image") if name in cases}
@@ -77,15 +78,14 @@ class Straightforward:
             return {name: value.float().numpy() for name, value in model(batch).items()}
 
     def answers(self, skus: list[str], cases: Arrays, out: dict[str, np.ndarray]) -> pa.Table:
-        velocity = calibration.velocity(cases["history"][:, :, 0])
-        quantiles, mean = self.artifact.calibration.curve(
-            out["quantiles"].astype(np.float64), out["mean"].astype(np.float64), cases["age"], velocity
-        )
+        origins = np.full(len(skus), self.prepared.origin, "datetime64[D]")
+        spec, calibration = self.artifact.config.spec, self.artifact.calibration
+        found = calibrated(out, cases["history"], spec, cases["age"], origins, cases["start"], calibration)
         columns = {
-            "curve": np.concatenate([mean[..., None], np.expm1(quantiles)], 2).reshape(len(skus), -1),
-            "events": event_probability(torch.from_numpy(out["hazard"])).numpy().reshape(len(skus), -1),
-            "stage": torch.softmax(torch.from_numpy(out["stage"]), -1).numpy(),
-            "embedding": out["embedding"].astype(np.float16),
+            "curve": np.concatenate([found.mean[..., None], found.quantiles], 2).reshape(len(skus), -1),
+            "events": found.within.reshape(len(skus), -1),
+            "stage": found.stage,
+            "embedding": found.embedding.astype(np.float16),
         }
         lists = {name: pa.FixedSizeListArray.from_arrays(values.reshape(-1), values.shape[1]) for name, values in columns.items()}
         return pa.table({"sku_id": pa.array(skus, pa.string()), **lists})

@@ -51,7 +51,8 @@ WITHOUT: dict[str, dict[str, Any]] = {
 
 
 class Uncalibrated(Trained):
-    """The model's own answers: quantiles as they come, launches not shrunk, stages by their probability alone."""
+    """The model's own answers, but for what no forecast exceeds: no quantile corrected, neither launches nor ends shrunk, stages by their
+    probability alone."""
 
     def forecaster(self, model: Path, cache: Path) -> Forecaster:
         config = ForecasterConfig(cache=cache)

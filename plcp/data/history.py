@@ -66,6 +66,13 @@ def cut_history(shard: Shard, window: Window, units: np.ndarray, pool: np.ndarra
     return np.moveaxis(planes, 0, 2)
 
 
+def as_sold(history: np.ndarray, spec: Spec) -> np.ndarray:
+    """Units (b, weeks) of cut_history's (b, weeks, channels) before outliers were softened; NaN where that is not known any more."""
+    if "outlier" not in spec.history:
+        return np.full(history.shape[:2], np.nan)
+    return np.expm1(np.log1p(history[..., spec.history.index("units")]) + history[..., spec.history.index("outlier")])
+
+
 def _units(window: Window, units: np.ndarray, plane: dict[str, np.ndarray]) -> None:
     known = plane["units"]
     known[:] = np.take_along_axis(units, window.at, 1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from plcp.data.timeline import YEAR
 from plcp.forecast.ends import PastEnds
 from plcp.forecast.launches import PastLaunches
 from plcp.tables import LEVELS, STAGES
@@ -19,7 +20,7 @@ VELOCITY_WEEKS = 26
 BEST_WEEKS = 2
 LAUNCH = len(AGE_EDGES) + 1  # the row of products never sold
 HIGHEST, ROOM = 1.25, 0.5  # a mean lies at most so many times its quantiles' mean (an exponential tail: 1.14), and so many units, above it
-BEST_TIMES = 1.5  # no quantile lies above so many times the best week so far: one week in forty beats that week at all
+BEST_TIMES = 1.5  # no quantile lies above so many times the best week so far, which one week in forty beats (Online Retail II in 2010)
 BORROWED = 200  # cases' worth of the whole shop's correction that a bucket starts from
 LEAST_SHARE = 1e-3  # of a stage that no product is in
 BALANCE = 0.5  # power of a stage's share that its probability is divided by: 0 names only common stages, 1 counts all alike
@@ -36,7 +37,7 @@ def velocity(history_units: np.ndarray) -> np.ndarray:
 
 
 def usual(history_units: np.ndarray) -> np.ndarray:
-    """What comes in few large orders: mean weekly units, (n,), of the same weeks without the BEST_WEEKS best of them.
+    """What is bought seldom, in large orders: mean weekly units, (n,), of the same weeks without the BEST_WEEKS best of them.
 
     0 where half of the weeks sell, whose quantiles say it all. An unknown week counts as empty.
     """
@@ -46,14 +47,17 @@ def usual(history_units: np.ndarray) -> np.ndarray:
     return np.where(few, (recent.sum(1) - best.sum(1)) / VELOCITY_WEEKS, 0.0)
 
 
-def ceiling(age: np.ndarray, history_units: np.ndarray) -> np.ndarray:
-    """The highest that a quantile may lie, (n,) log1p: of what fell out of sale after good weeks a model may say thousands of times it.
+def ceiling(age: np.ndarray, sold: np.ndarray) -> np.ndarray:
+    """The highest that a quantile may lie, (n,) log1p: of what fell out of sale after good weeks a model may say thousands of times as much.
 
-    Unlimited for what has not shown its best weeks yet: launches, and products in their introduction. age (n,), NaN where the launch is
-    not visible; history_units (n, weeks), NaN where unknown.
+    Unlimited for what has not shown its best weeks yet: launches, products in their introduction, by their age or by the first sale that is
+    seen, those that sold nothing in the weeks known, and all where less than a year of weeks is looked at. age (n,), NaN where the launch is
+    not visible; sold (n, weeks) units, NaN where unknown.
     """
-    best = np.nan_to_num(history_units).max(1)
-    return np.where((age <= AGE_EDGES[0]) | (best == 0), np.inf, np.log1p(BEST_TIMES * best))
+    known = np.nan_to_num(sold)
+    weeks, best = known.shape[1], known.max(1)
+    young = (age <= AGE_EDGES[0]) | (weeks - (known > 0).argmax(1) <= AGE_EDGES[0])
+    return np.where(young | (best == 0) | (weeks < YEAR), np.inf, np.log1p(BEST_TIMES * best))
 
 
 def bucket(age: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,16 +84,18 @@ class Calibration:
     def identity() -> "Calibration":
         return Calibration(np.zeros((LAUNCH + 1, len(VELOCITY_EDGES) + 1, len(LEVELS))))
 
-    def curve(self, quantiles: np.ndarray, mean: np.ndarray, age: np.ndarray, history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def curve(
+        self, quantiles: np.ndarray, mean: np.ndarray, age: np.ndarray, history: np.ndarray, sold: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean.
 
         A mean far above its own quantiles is owed to few weeks of few products, such as a wholesaler's one order, and not to be ordered by;
-        unless the product usually sells so much, in few large orders. history (n, weeks) units, NaN where unknown.
+        unless the product usually sells so much, in few large orders. history (n, weeks) units, outliers softened, and sold, the same as they were; NaN where unknown.
         """
         speed = velocity(history)
         quantiles, mean = self.launches.shrink(quantiles, mean, np.isnan(speed))
-        corrected = np.minimum(self.apply(quantiles, age, speed), ceiling(age, history)[:, None, None])
-        return corrected, np.minimum(mean, np.maximum(HIGHEST * np.expm1(corrected).mean(2) + ROOM, usual(history)[:, None]))
+        corrected = np.minimum(self.apply(quantiles, age, speed), ceiling(age, sold)[:, None, None])
+        return corrected, np.minimum(mean, np.maximum(HIGHEST * np.expm1(corrected).mean(2) + ROOM, usual(sold)[:, None]))
 
     def apply(self, quantiles: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """quantiles (n, h, 9) log1p → the same, corrected, never crossing, never negative. age, velocity (n,)."""

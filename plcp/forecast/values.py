@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from plcp.data.features import Arrays
+from plcp.data.history import as_sold
+from plcp.data.spec import Spec
 from plcp.forecast.calibration import Calibration
 from plcp.model.heads import BIN_WEEKS, BINS, event_probability
 from plcp.tables import EVENT_WEEKS, EVENTS, STAGES
@@ -36,15 +38,16 @@ class Values:
 
 
 def calibrated(
-    out: Arrays, units: np.ndarray, age: np.ndarray, origins: np.ndarray, starts: np.ndarray, calibration: Calibration
+    out: Arrays, history: np.ndarray, spec: Spec, age: np.ndarray, origins: np.ndarray, starts: np.ndarray, calibration: Calibration
 ) -> Values:
     """What the model's outputs (LifeCycleModel.forward, as arrays) say.
 
-    units (n, weeks) of history, NaN where unknown; age (n,); origins, starts (n,) datetime64[D].
+    history (n, weeks, channels of the spec), NaN where unknown; age (n,); origins, starts (n,) datetime64[D].
     """
+    units = history[..., spec.history.index("units")]
     unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
     curve = out["quantiles"].astype(np.float64), out["mean"].astype(np.float64)
-    quantiles, mean = calibration.curve(*curve, age, units)
+    quantiles, mean = calibration.curve(*curve, age, units, as_sold(history, spec))
     hazard = calibration.ends.shrink(out["hazard"], units)
     hazard[unseen, :, 0] = NEVER_HAPPENED
     stage = torch.softmax(torch.from_numpy(out["stage"]).double(), -1).numpy()

@@ -96,8 +96,8 @@ class Packer:
         batch = self.batch(cases)
         out = self.forward(batch)
         origins, starts = (np.array([getattr(case, name) for case in cases], "datetime64[D]") for name in ("origin", "start"))
-        units, age = batch["history"][:, :, 0].cpu().numpy(), batch["age"].cpu().numpy()
-        return calibrated(out, units, age, origins, starts, self.forecaster.artifact.calibration)
+        history, age = batch["history"].cpu().numpy(), batch["age"].cpu().numpy()
+        return calibrated(out, history, self.forecaster.spec, age, origins, starts, self.forecaster.artifact.calibration)
 
     def forward(self, batch: Batch) -> Arrays:
         """LifeCycleModel.forward, recorded with the first batch that is asked for."""

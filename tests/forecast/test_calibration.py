@@ -1,10 +1,20 @@
 import numpy as np
 import pytest
 
-from plcp.forecast.calibration import LAUNCH, Calibration, bucket, fit, velocity
+from plcp.data.features import inputs
+from plcp.data.history import as_sold
+from plcp.data.prepared import Prepared
+from plcp.data.spec import CORE, Spec
+from plcp.forecast.calibration import LAUNCH, Calibration, bucket, ceiling, fit, velocity
 from plcp.tables import LEVELS
+from tests.forecast.shop import prepared_shop
 
 NORMAL = np.array([-1.2816, -0.8416, -0.5244, -0.2533, 0.0, 0.2533, 0.5244, 0.8416, 1.2816])
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepared_shop(tmp_path_factory.mktemp("shop") / "P", skus=200, per_shard=200)
 
 
 def forecasts(n: int, centre: float = 3.0, spread: float = 0.5) -> np.ndarray:
@@ -105,25 +115,42 @@ def test_launches_held_out_correct_nothing() -> None:
 def test_a_mean_stays_within_reach_of_its_quantiles() -> None:
     quantiles, age = np.log1p(np.tile(np.arange(1.0, 10.0), (3, 2, 1))), np.full(3, 20.0)
     given = np.array([[3.0, 6.0], [6.7, 6.8], [40.0, 400.0]])  # the quantiles' own mean is 5
-    _, mean = Calibration.identity().curve(quantiles, given, age, np.zeros((3, 52)))
+    _, mean = Calibration.identity().curve(quantiles, given, age, np.zeros((3, 52)), np.zeros((3, 52)))
     assert np.allclose(mean, [[3.0, 6.0], [6.7, 6.75], [6.75, 6.75]])
     seldom, lumps = np.full(52, np.nan), np.zeros(52)
     seldom[-9:] = [0, 1, 0, 0, 0, 0, 30, 0, 0]
     lumps[::5] = 50  # six times in half a year
     steady = np.full(52, 50.0)  # and falls: what it sold does not hold the mean up
     zero, given = np.zeros((3, 2, 9)), np.array([[0.2, 6.0], [7.0, 9.0], [7.0, 9.0]])
-    _, mean = Calibration.identity().curve(zero, given, age, np.stack([seldom, lumps, steady]))
+    sold = np.stack([seldom, lumps, steady])
+    _, mean = Calibration.identity().curve(zero, given, age, sold, sold)
     assert np.allclose(mean[[0, 2]], [[0.2, 0.5], [0.5, 0.5]])
     assert 5 < mean[1, 0] < 7, "who is bought in lots is ordered in lots"
 
 
-def test_no_quantile_lies_far_above_the_best_week_but_of_a_product_in_its_introduction() -> None:
-    history = np.full((4, 52), np.nan)
-    history[:3, -30:] = 0
-    history[:3, -20] = 100
-    quantiles, age = np.log1p(np.tile(np.logspace(0, 6, 9), (4, 2, 1))), np.array([29.0, np.nan, 12.0, np.nan])
-    corrected, mean = Calibration.identity().curve(quantiles, np.full((4, 2), 500.0), age, history)
-    assert np.allclose(np.expm1(corrected[:2, :, -1]), 150), "past the introduction, or older than the data"
+def test_no_quantile_lies_far_above_the_best_week_but_of_what_has_not_shown_it() -> None:
+    sold = np.full((6, 52), np.nan)
+    sold[:, -30:] = 0
+    sold[:4, -20], sold[4, -5] = 100, 1
+    sold[3] = np.nan  # never sold
+    quantiles = np.log1p(np.tile(np.logspace(0, 6, 9), (6, 2, 1)))
+    age = np.array([29.0, np.nan, 12.0, np.nan, np.nan, np.nan])
+    corrected, mean = Calibration.identity().curve(quantiles, np.full((6, 2), 500.0), age, np.minimum(sold, 4.75), sold)
+    assert np.allclose(np.expm1(corrected[:2, :, -1]), 150), "past the introduction, or older than the data; by what was sold, not softened"
     assert (np.diff(corrected, axis=2) >= 0).all()
-    assert np.allclose(np.expm1(corrected[2:, :, -1]), 1e6), "young, or never sold"
+    assert np.allclose(np.expm1(corrected[2:, :, -1]), 1e6), "young, never sold, sold first of late, or silent all along"
     assert (mean[:2] <= 150).all()
+    assert np.isinf(ceiling(age, sold[:, -26:])).all(), "half a year may lie out of season"
+
+
+def test_who_sells_seldom_is_known_by_what_was_sold_and_not_by_what_is_left_of_it(prepared: Prepared) -> None:
+    spec = Spec(horizon=4)
+    rows = np.arange(len(prepared.read(0)))
+    at = np.full(len(rows), prepared.weeks)
+    history = inputs(prepared.read(0), rows, at, at, spec)["history"]
+    softened, sold = history[..., 0], as_sold(history, spec)
+    lower = np.nan_to_num(softened) < np.nan_to_num(sold) - 1
+    assert lower.any(), "some week stood out"
+    units = prepared.read(0).units[:, -spec.history_weeks :]
+    assert np.allclose(sold[:, -units.shape[1] :][lower[:, -units.shape[1] :]], units[lower[:, -units.shape[1] :]], rtol=1e-4)
+    assert np.isnan(as_sold(history, Spec(horizon=4, channels=CORE))).all()

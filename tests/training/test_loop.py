@@ -19,6 +19,7 @@ from plcp.base import ConfigError, ModelError
 from plcp.data.prepared import Prepared
 from plcp.forecast import calibration
 from plcp.forecast.calibration import Calibration
+from plcp.forecast.ends import PastEnds
 from plcp.forecast.forecaster import Forecaster
 from plcp.tables import QUANTILES
 from plcp.training import checkpoint, progress
@@ -205,6 +206,7 @@ def test_an_export_forecasts_with_the_best_weights_and_calibrated_quantiles(prep
     for name, value in load_file(folder / checkpoint.WEIGHTS).items():
         assert torch.equal(learnt[name], value), name
     assert np.any(forecaster.artifact.calibration.shift != 0)
+    assert np.array_equal(forecaster.artifact.calibration.ends.hazard, PastEnds.of(prepared).hazard.round(4))
     shard = prepared.read(0)
     forecast, skipped = forecaster.forecast_shard(shard, prepared.origin)
     assert len(forecast.curve) == (len(shard) - len(skipped)) * 8 > 0

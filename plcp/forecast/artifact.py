@@ -145,9 +145,7 @@ def _config(path: Path) -> ArtifactConfig:
     except ValidationError as error:
         raise ModelError(f"{path}: written by another version ({error.errors()[0]['msg']}); export the model again") from error
     if config.format != FORMAT:
-        raise ModelError(
-            f"{path}: format {config.format}, this version reads {FORMAT}; export the run again, or train again if it was another version's"
-        )
+        raise ModelError(f"{path}: format {config.format}, this version reads {FORMAT}; export the run again, or train again")
     if config.widths != InputWidths.of_spec(config.spec):
         raise ModelError(f"{path}: built for inputs of another shape than this version makes of its spec; train again")
     for name, names in FEATURES.items():

@@ -48,11 +48,11 @@ def usual(history_units: np.ndarray) -> np.ndarray:
 
 
 def ceiling(age: np.ndarray, sold: np.ndarray) -> np.ndarray:
-    """The highest that a quantile may lie, (n,) log1p: of what fell out of sale after good weeks a model may say thousands of times as much.
+    """The highest that a quantile may lie, (n,) log1p: of what fell out of sale after good weeks a model may say thousands of times it.
 
     Unlimited for what has not shown its best weeks yet: launches, products in their introduction, by their age or by the first sale that is
-    seen, those that sold nothing in the weeks known, and all where less than a year of weeks is looked at. age (n,), NaN where the launch is
-    not visible; sold (n, weeks) units, NaN where unknown.
+    seen, those that sold nothing in the weeks known, and all where less than a year of weeks is looked at. age (n,), NaN where no launch is
+    visible; sold (n, weeks) units, NaN where unknown.
     """
     known = np.nan_to_num(sold)
     weeks, best = known.shape[1], known.max(1)
@@ -90,7 +90,8 @@ class Calibration:
         """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean.
 
         A mean far above its own quantiles is owed to few weeks of few products, such as a wholesaler's one order, and not to be ordered by;
-        unless the product usually sells so much, in few large orders. history (n, weeks) units, outliers softened, and sold, the same as they were; NaN where unknown.
+        unless the product usually sells so much, in few large orders. history (n, weeks) units, outliers softened; sold (n, weeks),
+        the same as they were; NaN where unknown.
         """
         speed = velocity(history)
         quantiles, mean = self.launches.shrink(quantiles, mean, np.isnan(speed))

@@ -50,7 +50,8 @@ def test_an_end_that_is_not_confirmed_is_no_end_and_survival_counts_no_later() -
 def test_longer_silence_is_a_likelier_end_and_a_model_is_moved_half_the_way(prepared: Prepared) -> None:
     past = PastEnds.of(prepared)
     known = past.hazard.shape[2]
-    assert past.hazard.shape[:2] == GROUPS and 6 < known <= BINS
+    assert past.hazard.shape[:2] == GROUPS
+    assert 6 < known <= BINS
     by_gap = curve(past.hazard)[:, 2, 2]
     assert by_gap[-1] > 2 * by_gap[0]
     units = np.zeros((3, 60))

@@ -76,7 +76,8 @@ def figures(details: pl.DataFrame) -> list[Figure]:
         )
         whole = means.row(by_predicate=pl.col("model") == WHOLE, named=True)
         found.append(Figure(f"{shown}, whole model", round(whole["value"], 4), ""))
-        found.append(Figure(f"{shown}, standard deviation over seeds", round(whole["spread"] or 0.0, 4), ""))
+        if whole["spread"] is not None:  # of one seed nobody knows
+            found.append(Figure(f"{shown}, standard deviation over seeds", round(whole["spread"], 4), ""))
         for model, value, _ in means.filter(pl.col("model") != WHOLE).iter_rows():
             found.append(Figure(f"{shown}, {model.replace('_', ' ')}", round(value - whole["value"], 4), "more than the whole model's"))
     return found

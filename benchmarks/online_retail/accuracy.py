@@ -90,10 +90,13 @@ def figures(models: dict[str, Judged]) -> list[Figure]:
     # a model that forecast a sample alone owes the curves of the other cases to the rules that stand for it
     whole = [peer for peer in peers if peer.name not in SAMPLED]
     found = [figure for name in METRICS for figure in beside(name, ours, whole)]
-    found += by_origin(ours, whole) + calibration(ours) + intervals(ours, models[CLOSEST])
+    found += by_origin(ours, whole) + calibration(ours) + intervals(ours, models[CLOSEST]) + buckets(models[CLOSEST])
     for peer in peers:
         own = [name for name, metric in METRICS.items() if peer in whole or metric.track != "in_life"]
         found += [Figure(f"{name}, {peer.name}", round(peer.metric(name).mean(), 4), f"{len(peer.folders)} seed(s)") for name in own]
+        if peer in whole:
+            gap = peer.figure("in_life", "calibration_gap").mean()
+            found.append(Figure(f"calibration gap, {peer.name}", round(gap, 4), f"{len(peer.folders)} seed(s)"))
     return found
 
 
@@ -143,6 +146,16 @@ def calibration(ours: Judged) -> list[Figure]:
         )
         found.append(Figure(f"in-life wql, {name}", round(wql, 4), ""))
     return found
+
+
+def buckets(peer: Judged) -> list[Figure]:
+    """A peer's in-life wql and calibration by velocity and age."""
+    names, metrics = peer.scores[0]["in_life_buckets"], {"in-life wql": "wql", "calibration gap": "calibration_gap"}
+    return [
+        Figure(f"{shown}, {name}, {peer.name}", round(peer.figure("in_life_buckets", name, metric).mean(), 4), "")
+        for name in names
+        for shown, metric in metrics.items()
+    ]
 
 
 def intervals(ours: Judged, peer: Judged) -> list[Figure]:

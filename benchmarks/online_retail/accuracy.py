@@ -90,7 +90,7 @@ def figures(models: dict[str, Judged]) -> list[Figure]:
     # a model that forecast a sample alone owes the curves of the other cases to the rules that stand for it
     whole = [peer for peer in peers if peer.name not in SAMPLED]
     found = [figure for name in METRICS for figure in beside(name, ours, whole)]
-    found += by_origin(ours, whole) + calibration(ours) + intervals(ours, models[CLOSEST]) + buckets(models[CLOSEST])
+    found += by_origin(ours, whole) + calibration(ours) + intervals(ours, models[CLOSEST]) + buckets(models[CLOSEST], f", {CLOSEST}")
     for peer in peers:
         own = [name for name, metric in METRICS.items() if peer in whole or metric.track != "in_life"]
         found += [Figure(f"{name}, {peer.name}", round(peer.metric(name).mean(), 4), f"{len(peer.folders)} seed(s)") for name in own]
@@ -138,24 +138,18 @@ def by_origin(ours: Judged, peers: list[Judged]) -> list[Figure]:
 def calibration(ours: Judged) -> list[Figure]:
     pooled, found = ours.figure("in_life", "calibration_gap").mean(), []
     found.append(Figure("calibration gap, pooled", round(pooled, 4), "", target=f"at most {GAP}", met=bool(pooled <= GAP)))
-    for name in ours.scores[0]["in_life_buckets"]:
-        gap = ours.figure("in_life_buckets", name, "calibration_gap").mean()
-        wql = ours.figure("in_life_buckets", name, "wql").mean()
-        found.append(
-            Figure(f"calibration gap, {name}", round(gap, 4), "", target=f"at most {BUCKET_GAP}", met=bool(gap <= BUCKET_GAP)),
-        )
-        found.append(Figure(f"in-life wql, {name}", round(wql, 4), ""))
+    return found + buckets(ours, bound=BUCKET_GAP)
+
+
+def buckets(model: Judged, of: str = "", bound: float | None = None) -> list[Figure]:
+    """A model's in-life calibration and wql by velocity and age; the calibration beside what it is to keep to, where that is given."""
+    found, target = [], None if bound is None else f"at most {bound}"
+    for name in model.scores[0]["in_life_buckets"]:
+        gap, wql = (model.figure("in_life_buckets", name, metric).mean() for metric in ("calibration_gap", "wql"))
+        met = None if bound is None else bool(gap <= bound)
+        found.append(Figure(f"calibration gap, {name}{of}", round(gap, 4), "", target=target, met=met))
+        found.append(Figure(f"in-life wql, {name}{of}", round(wql, 4), ""))
     return found
-
-
-def buckets(peer: Judged) -> list[Figure]:
-    """A peer's in-life wql and calibration by velocity and age."""
-    names, metrics = peer.scores[0]["in_life_buckets"], {"in-life wql": "wql", "calibration gap": "calibration_gap"}
-    return [
-        Figure(f"{shown}, {name}, {peer.name}", round(peer.figure("in_life_buckets", name, metric).mean(), 4), "")
-        for name in names
-        for shown, metric in metrics.items()
-    ]
 
 
 def intervals(ours: Judged, peer: Judged) -> list[Figure]:

@@ -80,7 +80,7 @@ class Straightforward:
     def answers(self, skus: list[str], cases: Arrays, out: dict[str, np.ndarray]) -> pa.Table:
         origins = np.full(len(skus), self.prepared.origin, "datetime64[D]")
         spec, calibration = self.artifact.config.spec, self.artifact.calibration
-        found = calibrated(out, cases["history"], spec, cases["age"], origins, cases["start"], calibration)
+        found = calibrated(out, cases, spec, origins, cases["start"], calibration)
         columns = {
             "curve": np.concatenate([found.mean[..., None], found.quantiles], 2).reshape(len(skus), -1),
             "events": found.within.reshape(len(skus), -1),

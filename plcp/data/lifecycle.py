@@ -103,7 +103,7 @@ class Levels:
 
     def top_ahead(self, rows: np.ndarray, starts: np.ndarray, weeks: int = HINDSIGHT) -> np.ndarray:
         """Highest level of the `weeks` from each start on, nothing later known. (b,)."""
-        ahead = np.minimum(starts[:, None] + np.arange(weeks - 2), self.level.shape[1] - 1)
+        ahead = np.minimum(starts[:, None] + np.arange(max(weeks - WINDOW // 2, 1)), self.level.shape[1] - 1)
         inner = self.level[rows[:, None], ahead]
         return np.maximum(inner.max(1), self.tail(rows, np.minimum(starts + weeks, self.units.shape[1])).max(1))
 

@@ -125,10 +125,10 @@ class Forecaster:
         cases, sku_id = asked.cases, asked.sku_id
         origins = np.full(len(sku_id), origin, "datetime64[D]")
         starts = np.array(asked.starts, "datetime64[D]")
-        values = calibrated(out, cases["history"], self.spec, cases["age"], origins, starts, self.artifact.calibration)
+        values = calibrated(out, cases, self.spec, origins, starts, self.artifact.calibration)
         return Forecast(
             **{name: made(sku_id, values) for name, made in FRAMES.items()},
-            p_new_peak_12w=torch.sigmoid(torch.from_numpy(out["new_peak"]).double()).numpy(),
+            p_new_peak_12w=values.new_peak,
         )
 
     def outputs(self, cases: Arrays, sku_id: Sequence[str], broken_photos: BrokenPhotos = "refused") -> dict[str, np.ndarray]:

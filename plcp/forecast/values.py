@@ -7,13 +7,17 @@ import torch
 
 from plcp.data.features import Arrays
 from plcp.data.history import as_sold
+from plcp.data.lifecycle import HINDSIGHT, Levels
 from plcp.data.spec import Spec
 from plcp.forecast.calibration import Calibration
+from plcp.forecast.launches import kinship
 from plcp.model.heads import BIN_WEEKS, BINS, event_probability
+from plcp.model.history import LEVEL_FLOOR
 from plcp.tables import EVENT_WEEKS, EVENTS, STAGES
 
 LAST_WEEK = BIN_WEEKS * (BINS - 1)  # the furthest week an event is dated in
 DATED = (0.1, 0.5, 0.9)  # probabilities an event is dated by
+CALIBRATED_BY = ("history", "age", "pool", "numeric")  # arrays of the cases that `calibrated` reads
 NEVER_HAPPENED = -30.0  # logit of what cannot be
 WEEK = np.timedelta64(7, "D")
 
@@ -31,30 +35,44 @@ class Values:
     dates: np.ndarray  # (n, 3, len(DATED)) datetime64[D], NaT where later than LAST_WEEK
     stage: np.ndarray  # (n, 5) probabilities
     named: np.ndarray  # (n,) index of the stage each product is said to be in
+    new_peak: np.ndarray  # (n,) probability that within HINDSIGHT weeks the level exceeds every one so far
     embedding: np.ndarray  # (n, width), the joint encoder's
 
     def __getitem__(self, rows: slice) -> "Values":
         return Values(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
-def calibrated(
-    out: Arrays, history: np.ndarray, spec: Spec, age: np.ndarray, origins: np.ndarray, starts: np.ndarray, calibration: Calibration
-) -> Values:
+def calibrated(out: Arrays, cases: Arrays, spec: Spec, origins: np.ndarray, starts: np.ndarray, calibration: Calibration) -> Values:
     """What the model's outputs (LifeCycleModel.forward, as arrays) say.
 
-    history (n, weeks, channels of the spec), NaN where unknown; age (n,); origins, starts (n,) datetime64[D].
+    cases: CALIBRATED_BY of the n cases as features.inputs gives them; origins, starts (n,) datetime64[D].
     """
+    history, age = cases["history"], cases["age"]
     units = history[..., spec.history.index("units")]
     unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
     curve = out["quantiles"].astype(np.float64), out["mean"].astype(np.float64)
-    quantiles, mean = calibration.curve(*curve, age, units, as_sold(history, spec))
+    sold = as_sold(history, spec)
+    quantiles, mean = calibration.curve(*curve, age, units, sold, kinship(cases))
     hazard = calibration.ends.shrink(out["hazard"], units)
     hazard[unseen, :, 0] = NEVER_HAPPENED
     stage = torch.softmax(torch.from_numpy(out["stage"]).double(), -1).numpy()
     stage[unseen] = np.eye(len(STAGES))[0]  # what is not yet on sale is being introduced
     within, dates = event_times(hazard, origins, starts)
     named = calibration.stage(stage)
-    return Values(origins, starts, age, mean, np.expm1(quantiles), within, dates, stage, named, out["embedding"])
+    new_peak = lifted(out["new_peak"], np.where(np.isfinite(sold), sold, np.nan_to_num(units)), mean)
+    return Values(origins, starts, age, mean, np.expm1(quantiles), within, dates, stage, named, new_peak, out["embedding"])
+
+
+def lifted(logit: np.ndarray, units: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Probability of a new peak (n,): the odds by the model's own word, times the highest level forecast over the highest so far.
+
+    The two are learned apart and err apart. logit (n,); units (n, weeks), 0 where unknown; mean (n, horizon).
+    """
+    ahead = mean[:, :HINDSIGHT]
+    levels, rows, at = Levels(np.concatenate([units, ahead], 1)), np.arange(len(units)), np.full(len(units), units.shape[1])
+    ratio = (levels.top_ahead(rows, at, ahead.shape[1]) + LEVEL_FLOOR) / (levels.top(rows, at) + LEVEL_FLOOR)
+    odds = np.exp(logit.astype(np.float64)) * ratio
+    return odds / (1 + odds)
 
 
 def event_times(hazard: np.ndarray, origins: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from plcp.data.features import Arrays, inputs
 from plcp.data.shards import Shard
 from plcp.forecast.forecaster import Forecaster, first_weeks
 from plcp.forecast.recorded import Batch, Forward, recorded
-from plcp.forecast.values import WEEK, Values, calibrated
+from plcp.forecast.values import CALIBRATED_BY, WEEK, Values, calibrated
 from plcp.serving.batching import BatchConfig
 
 
@@ -96,8 +96,8 @@ class Packer:
         batch = self.batch(cases)
         out = self.forward(batch)
         origins, starts = (np.array([getattr(case, name) for case in cases], "datetime64[D]") for name in ("origin", "start"))
-        history, age = batch["history"].cpu().numpy(), batch["age"].cpu().numpy()
-        return calibrated(out, history, self.forecaster.spec, age, origins, starts, self.forecaster.artifact.calibration)
+        known = {name: batch[name].cpu().numpy() for name in CALIBRATED_BY}
+        return calibrated(out, known, self.forecaster.spec, origins, starts, self.forecaster.artifact.calibration)
 
     def forward(self, batch: Batch) -> Arrays:
         """LifeCycleModel.forward, recorded with the first batch that is asked for."""

@@ -52,7 +52,7 @@ def export(run: Path, model: Path) -> Path:
         "data": this.data.digest[:16],
         **{f"validation {name}": value for name, value in state.validation.items()},
     }
-    launched, ended = PastLaunches.of(this.data, this.config.spec.horizon), PastEnds.of(this.data)
+    launched, ended = PastLaunches.of(this.data, this.config.spec), PastEnds.of(this.data)
     own = Calibration(shift, stage_share(this, trained, preprocessor), launched, ended)
     artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, own, facts)
     return Path(model)

@@ -9,6 +9,7 @@ from plcp.forecast.calibration import LAUNCH, Calibration, bucket, ceiling, fit,
 from plcp.tables import LEVELS
 from tests.forecast.shop import prepared_shop
 
+UNLIKE = np.full((3, 2), np.nan)  # no launch of theirs is likened to any
 NORMAL = np.array([-1.2816, -0.8416, -0.5244, -0.2533, 0.0, 0.2533, 0.5244, 0.8416, 1.2816])
 
 
@@ -115,7 +116,7 @@ def test_launches_held_out_correct_nothing() -> None:
 def test_a_mean_stays_within_reach_of_its_quantiles() -> None:
     quantiles, age = np.log1p(np.tile(np.arange(1.0, 10.0), (3, 2, 1))), np.full(3, 20.0)
     given = np.array([[3.0, 6.0], [6.7, 6.8], [40.0, 400.0]])  # the quantiles' own mean is 5
-    _, mean = Calibration.identity().curve(quantiles, given, age, np.zeros((3, 52)), np.zeros((3, 52)))
+    _, mean = Calibration.identity().curve(quantiles, given, age, np.zeros((3, 52)), np.zeros((3, 52)), UNLIKE)
     assert np.allclose(mean, [[3.0, 6.0], [6.7, 6.75], [6.75, 6.75]])
     seldom, lumps = np.full(52, np.nan), np.zeros(52)
     seldom[-9:] = [0, 1, 0, 0, 0, 0, 30, 0, 0]
@@ -123,7 +124,7 @@ def test_a_mean_stays_within_reach_of_its_quantiles() -> None:
     steady = np.full(52, 50.0)  # and falls: what it sold does not hold the mean up
     zero, given = np.zeros((3, 2, 9)), np.array([[0.2, 6.0], [7.0, 9.0], [7.0, 9.0]])
     sold = np.stack([seldom, lumps, steady])
-    _, mean = Calibration.identity().curve(zero, given, age, sold, sold)
+    _, mean = Calibration.identity().curve(zero, given, age, sold, sold, UNLIKE)
     assert np.allclose(mean[[0, 2]], [[0.2, 0.5], [0.5, 0.5]])
     assert 5 < mean[1, 0] < 7, "who is bought in lots is ordered in lots"
 
@@ -135,7 +136,9 @@ def test_no_quantile_lies_far_above_the_best_week_but_of_what_has_not_shown_it()
     sold[3] = np.nan  # never sold
     quantiles = np.log1p(np.tile(np.logspace(0, 6, 9), (6, 2, 1)))
     age = np.array([29.0, np.nan, 12.0, np.nan, np.nan, np.nan])
-    corrected, mean = Calibration.identity().curve(quantiles, np.full((6, 2), 500.0), age, np.minimum(sold, 4.75), sold)
+    corrected, mean = Calibration.identity().curve(
+        quantiles, np.full((6, 2), 500.0), age, np.minimum(sold, 4.75), sold, np.full((6, 2), np.nan)
+    )
     assert np.allclose(np.expm1(corrected[:2, :, -1]), 150), "past the introduction, or older than the data; by what was sold, not softened"
     assert (np.diff(corrected, axis=2) >= 0).all()
     assert np.allclose(np.expm1(corrected[2:, :, -1]), 1e6), "young, never sold, sold first of late, or silent all along"

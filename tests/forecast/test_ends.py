@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from plcp.data.features import NUMERIC, POOL
 from plcp.data.prepared import Prepared
 from plcp.data.spec import Spec
 from plcp.forecast.calibration import Calibration
@@ -101,11 +102,13 @@ def test_a_forecast_of_the_end_is_told_what_became_of_others(prepared: Prepared)
         "mean": np.ones((1, 2)),
         "hazard": np.full((1, 3, BINS), -3.0),
         "stage": np.zeros((1, 5)),
+        "new_peak": np.zeros(1),
         "embedding": np.zeros((1, 4)),
     }
+    cases = {"history": history, "age": np.array([60.0]), "pool": np.full((1, 2, len(POOL)), np.nan), "numeric": np.ones((1, len(NUMERIC)))}
     when = np.array(["2024-01-01"], "datetime64[D]")
     without, told = (
-        calibrated(out, history, spec, np.array([60.0]), when, when, Calibration(Calibration.identity().shift, ends=known)).within[0, END]
+        calibrated(out, cases, spec, when, when, Calibration(Calibration.identity().shift, ends=known)).within[0, END]
         for known in (PastEnds.none(), ends)
     )
     assert (told[:3] > 1.5 * without[:3]).all()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from plcp.forecast.values import event_times
+from plcp.forecast.values import event_times, lifted
 from plcp.model.heads import BINS
 from plcp.tables import EVENT_WEEKS, EVENTS
 
@@ -25,3 +25,16 @@ def test_event_dates_are_the_weeks_the_probability_is_reached_and_null_beyond_a_
     assert within[1, DECLINE, EVENT_WEEKS.index(4)] == pytest.approx(0, abs=1e-6), "a launch two weeks on declines two weeks later"
     assert within[1, DECLINE, EVENT_WEEKS.index(8)] == pytest.approx(1, abs=1e-6)
     assert dates[1, DECLINE, 2] == week(6)
+
+
+def test_a_new_peak_is_the_likelier_the_higher_the_forecast_lies_above_all_so_far() -> None:
+    units = np.tile(np.where(np.arange(60) == 30, 100.0, 20.0), (4, 1))  # a level of 36 about its best week
+    units[3] = 0  # never sold
+    mean = np.array([[20.0] * 16, [36.0] * 16, [72.0] * 16, [20.0] * 16])
+    even = lifted(np.zeros(4), units, mean)
+    assert even[:3] == pytest.approx([20 / 56, 1 / 2, 2 / 3], abs=1e-3)
+    assert even[3] > 0.99, "whatever it sells is a peak"
+    assert lifted(np.full(4, -2.0), units, mean)[1] == pytest.approx(1 / (1 + np.exp(2)), abs=1e-3), "by the model's own word elsewhere"
+    mean[0, 12:] = 1e6
+    assert lifted(np.zeros(4), units, mean)[0] == even[0], "weeks 13 to 16 are beyond what is asked"
+    assert np.isfinite(lifted(np.zeros(4), units, mean[:, :1])).all(), "nor is a horizon of one week too short"

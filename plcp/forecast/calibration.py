@@ -85,18 +85,18 @@ class Calibration:
         return Calibration(np.zeros((LAUNCH + 1, len(VELOCITY_EDGES) + 1, len(LEVELS))))
 
     def curve(
-        self, quantiles: np.ndarray, mean: np.ndarray, age: np.ndarray, history: np.ndarray, sold: np.ndarray, alike: np.ndarray
+        self, quantiles: np.ndarray, mean: np.ndarray, age: np.ndarray, history: np.ndarray, sold: np.ndarray, kin: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean.
 
         A mean far above its own quantiles is owed to few weeks of few products, such as a wholesaler's one order, and not to be ordered by;
         unless the product usually sells so much, in few large orders. history (n, weeks) units, outliers softened; sold (n, weeks),
-        the same as they were; NaN where unknown; alike (n, 2) as launches.kinship gives it.
+        the same as they were; NaN where unknown; kin (n, 2) as launches.kinship gives it.
         """
         speed = velocity(history)
         if (launch := np.isnan(speed)).any():
             quantiles, mean = quantiles.copy(), mean.copy()
-            quantiles[launch], mean[launch] = self.launches.shrink(quantiles[launch], mean[launch], alike[launch])
+            quantiles[launch], mean[launch] = self.launches.shrink(quantiles[launch], mean[launch], kin[launch])
         corrected = np.minimum(self.apply(quantiles, age, speed), ceiling(age, sold)[:, None, None])
         return corrected, np.minimum(mean, np.maximum(HIGHEST * np.expm1(corrected).mean(2) + ROOM, usual(sold)[:, None]))
 

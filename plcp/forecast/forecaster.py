@@ -22,7 +22,7 @@ from plcp.forecast.artifact import Artifact
 from plcp.forecast.embeddings import Run, TowerEncoder
 from plcp.forecast.frames import FRAMES
 from plcp.forecast.recorded import Batch, Forward
-from plcp.forecast.values import LAST_WEEK, calibrated
+from plcp.forecast.values import LAST_WEEK, calibrated, new_peak
 from plcp.model.preprocess import open_image
 from plcp.tables import SKIPPED
 
@@ -128,7 +128,7 @@ class Forecaster:
         values = calibrated(out, cases, self.spec, origins, starts, self.artifact.calibration)
         return Forecast(
             **{name: made(sku_id, values) for name, made in FRAMES.items()},
-            p_new_peak_12w=values.new_peak,
+            p_new_peak_12w=new_peak(out["new_peak"], cases["history"], self.spec, values.mean),
         )
 
     def outputs(self, cases: Arrays, sku_id: Sequence[str], broken_photos: BrokenPhotos = "refused") -> dict[str, np.ndarray]:

@@ -102,7 +102,6 @@ def test_a_forecast_of_the_end_is_told_what_became_of_others(prepared: Prepared)
         "mean": np.ones((1, 2)),
         "hazard": np.full((1, 3, BINS), -3.0),
         "stage": np.zeros((1, 5)),
-        "new_peak": np.zeros(1),
         "embedding": np.zeros((1, 4)),
     }
     cases = {"history": history, "age": np.array([60.0]), "pool": np.full((1, 2, len(POOL)), np.nan), "numeric": np.ones((1, len(NUMERIC)))}

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from plcp.forecast.values import event_times, lifted
+from plcp.data.spec import CORE, Spec
+from plcp.forecast.values import event_times, new_peak
 from plcp.model.heads import BINS
 from plcp.tables import EVENT_WEEKS, EVENTS
 
@@ -28,13 +29,20 @@ def test_event_dates_are_the_weeks_the_probability_is_reached_and_null_beyond_a_
 
 
 def test_a_new_peak_is_the_likelier_the_higher_the_forecast_lies_above_all_so_far() -> None:
+    spec = Spec(channels=(*CORE, "outlier"))
+    history = np.zeros((4, 60, len(spec.history)))
     units = np.tile(np.where(np.arange(60) == 30, 100.0, 20.0), (4, 1))  # a level of 36 about its best week
     units[3] = 0  # never sold
+    softened = np.minimum(units, 25)
+    history[..., spec.history.index("units")] = softened
+    history[..., spec.history.index("outlier")] = np.log1p(units) - np.log1p(softened)
     mean = np.array([[20.0] * 16, [36.0] * 16, [72.0] * 16, [20.0] * 16])
-    even = lifted(np.zeros(4), units, mean)
-    assert even[:3] == pytest.approx([20 / 56, 1 / 2, 2 / 3], abs=1e-3)
-    assert even[3] > 0.99, "whatever it sells is a peak"
-    assert lifted(np.full(4, -2.0), units, mean)[1] == pytest.approx(1 / (1 + np.exp(2)), abs=1e-3), "by the model's own word elsewhere"
+    even = new_peak(np.zeros(4), history, spec, mean)
+    root = np.sqrt([20 / 36, 1, 2])
+    assert even[:3] == pytest.approx(root / (1 + root), abs=1e-3)
+    assert even[3] > 0.9, "whatever it sells is a peak"
+    assert new_peak(np.full(4, -2.0), history, spec, mean)[1] == pytest.approx(1 / (1 + np.exp(2)), abs=1e-3), "by the model's own word"
     mean[0, 12:] = 1e6
-    assert lifted(np.zeros(4), units, mean)[0] == even[0], "weeks 13 to 16 are beyond what is asked"
-    assert np.isfinite(lifted(np.zeros(4), units, mean[:, :1])).all(), "nor is a horizon of one week too short"
+    assert new_peak(np.zeros(4), history, spec, mean)[0] == even[0], "weeks 13 to 16 are beyond what is asked"
+    assert np.isfinite(new_peak(np.zeros(4), history, spec, mean[:, :1])).all(), "nor is a horizon of one week too short"
+    assert (new_peak(np.full(4, 1000.0), history, spec, mean) == 1).all()

@@ -54,9 +54,9 @@ class PastLaunches:
         sold, kin = [np.zeros((0, spec.horizon))], [np.zeros((0, 2))]
         columns = ["units", "cancelled", "versions", *(c for c in prepared.channels if c == "in_stock")]
         for index in range(len(prepared.shards)):
-            units, likeness = past_launches(prepared.read(index, columns), spec)
+            units, of_shard = past_launches(prepared.read(index, columns), spec)
             sold.append(units)
-            kin.append(likeness)
+            kin.append(of_shard)
             if sum(map(len, sold)) >= LOOKED_AT:
                 break
         return PastLaunches.told(np.concatenate(sold), np.concatenate(kin))

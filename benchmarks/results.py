@@ -11,6 +11,14 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
+def real_data(name: str) -> Path:
+    """A file of the folder of real data sets. Ends the program with a sentence where it is not said which folder that is."""
+    folder = os.environ.get("PLCP_BENCH_DATA")
+    if not folder:
+        raise SystemExit(f"PLCP_BENCH_DATA is not set: give the folder that holds {name}, as in `PLCP_BENCH_DATA=DATA make bench NAME=…`")
+    return Path(folder) / name
+
+
 @dataclass(frozen=True)
 class Figure:
     """One measured value; `met` says whether it keeps to its target."""

@@ -1,9 +1,9 @@
 """What the benchmarks on Online Retail II have in common: the shop, and the options that the model learns with."""
 
-import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results import real_data
 from plcp.data.contract import Dataset, open_dataset
 from plcp.data.sources.online_retail import import_online_retail
 
@@ -18,7 +18,7 @@ TRAIN: dict[str, Any] = {
 
 
 def transactions() -> Path:
-    return Path(os.environ["PLCP_BENCH_DATA"]) / "online_retail_2y" / "transactions.parquet"
+    return real_data("online_retail_2y/transactions.parquet")
 
 
 def shop(folder: Path) -> Dataset:

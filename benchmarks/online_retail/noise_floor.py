@@ -7,13 +7,10 @@ with the quantiles that units have at such a level over all cases. What it still
 foresight. With the week itself in the kernel the floor is too low (the week tells on itself); without it, a little too high.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 
 from benchmarks.online_retail.judge import HORIZON, LEVELS, Truth, curve_metrics
-from benchmarks.results import Figure, write_results
+from benchmarks.results import Figure, real_data, write_results
 
 GROUPS = 400  # of weeks with about the same level, whose quantiles are taken together
 LEAST_LEVEL = 0.1  # units a week, below which levels count as alike
@@ -55,7 +52,7 @@ def oracle(truth: Truth, side: int, own: bool) -> dict[str, float]:
 
 
 def main() -> None:
-    truth = Truth(str(Path(os.environ["PLCP_BENCH_DATA"]) / "online_retail_2y" / "transactions.parquet"))
+    truth = Truth(str(real_data("online_retail_2y/transactions.parquet")))
     figures = []
     for name, (side, own) in KERNELS.items():
         metrics = oracle(truth, side, own)

@@ -6,7 +6,6 @@ Trained on all weeks but the last HORIZON, whose plans are then changed: own-pri
 at 5% more and 5% less, over the log of the ratio of the prices, for each brand over all stores.
 """
 
-import os
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import polars as pl
 import psutil
 
-from benchmarks.results import Figure, write_results
+from benchmarks.results import Figure, real_data, write_results
 from plcp.data import asof
 from plcp.data.contract import open_dataset
 from plcp.data.features import Arrays, inputs
@@ -72,7 +71,7 @@ def main() -> None:
     load = psutil.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        import_orange_juice(Path(os.environ["PLCP_BENCH_DATA"]) / "orange_juice" / "weekly.parquet", work / "data")
+        import_orange_juice(real_data("orange_juice/weekly.parquet"), work / "data")
         forecaster, prepared = trained(work / "data", work)
         asked, skus = cases(forecaster, prepared)
         dearer, cheaper = (units(forecaster, prepared, asked, skus, 1 + sign * STEP) for sign in (1, -1))

@@ -71,7 +71,7 @@ class PastLaunches:
         middle = np.array([np.median(column) if len(column) else 0.0 for column in known])
         spread = np.array([max(column.std(), LEAST_SPREAD) if len(column) else 1.0 for column in known])
         near = kernel((kin - middle) / spread)
-        of_week = [weighted(units[:, week], near) for week in range(reached)]
+        of_week = [weighted(units[:, week], near) for week in (neighbours(week, reached) for week in range(reached))]
         quantiles, mean = (np.stack(part, 2) for part in zip(*of_week, strict=True))
         return PastLaunches(quantiles, mean, middle, spread, len(units))
 
@@ -166,10 +166,18 @@ def kernel(place: np.ndarray) -> np.ndarray:
     return level[:, None] * price + BORROWED / len(place)
 
 
+def neighbours(week: int, weeks: int) -> slice:
+    """The weeks of life that tell what is sold in one of them: itself and those beside it, lest one order make a peak. The first, which is
+    often part of a week or the one of the first sale, is like no other."""
+    return slice(max(week - 1, 1), min(week + 2, weeks)) if week else slice(1)
+
+
 def weighted(units: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles (PLACES, PLACES, 9) of log1p units and mean (PLACES, PLACES) units of (n,), NaN unknown, by weights (PLACES, PLACES, n)."""
-    order = np.argsort(units)[: np.isfinite(units).sum()]
-    values, weights = units[order], near[..., order]
+    """Quantiles (PLACES, PLACES, 9) of log1p units and mean (PLACES, PLACES) units of (n, weeks), NaN unknown, by weights
+    (PLACES, PLACES, n)."""
+    flat = units.reshape(-1, order="F")  # week after week
+    order = np.argsort(flat)[: np.isfinite(flat).sum()]
+    values, weights = flat[order], near[..., order % len(units)]
     reached = np.cumsum(weights, 2) / weights.sum(2, keepdims=True)
     place = (reached[..., None] < np.array(LEVELS)).sum(2).clip(max=len(values) - 1)
     return np.log1p(values[place]), (weights @ values) / weights.sum(2)

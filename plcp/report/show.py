@@ -32,7 +32,7 @@ def show(scores: Path, sku_id: str, prepared: Prepared | None = None, decisions:
     Args:
         scores: SCORES, with its LATEST.
         prepared: adds title and past sales.
-        decisions: the folder that `plcp decide` wrote.
+        decisions: the folder that `plcp decide` wrote to, or the table in it.
     Raises:
         DataError: nothing was published, or the run has no forecast of this SKU (with its reason, or SKUs spelled alike).
     """
@@ -110,7 +110,11 @@ def _date(day: object) -> str:
 def _decisions(decisions: Path | None, sku_id: str) -> list[RenderableType]:
     if decisions is None:
         return []
-    rows = pl.scan_parquet(decisions / "decisions" / "*.parquet").filter(pl.col("sku_id") == sku_id).sort("kind", "rank").collect()
+    name = tables.DECISIONS.name
+    folder = decisions / name if (decisions / name).exists() or decisions.name != name else decisions
+    if not any(folder.glob("*.parquet")):
+        raise DataError(f"{folder}: holds no decisions; make them with `plcp decide SCORES --data DATA --out {folder.parent}`")
+    rows = pl.scan_parquet(folder / "*.parquet").filter(pl.col("sku_id") == sku_id).sort("kind", "rank").collect()
     return [
         Padding(Text.assemble((f"{words.KINDS[row['kind']]} {words.amount(row)}", "bold"), f"  {row['reason']}"), (1, 0, 0, 0))
         for row in rows.iter_rows(named=True)

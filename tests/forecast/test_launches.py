@@ -63,8 +63,9 @@ def test_what_launches_sold_is_known_by_week_of_life_and_the_old_product_is_none
     past = PastLaunches.of(prepared, Spec(horizon=4))
     assert past.count == LAUNCHES
     quantiles, mean = said(past, NOTHING_KNOWN, 4)
-    assert np.allclose(mean, [8, 4, 2, 2])
-    assert np.allclose(quantiles, np.array([8, 4, 2, 2])[:, None])
+    beside = [8, (60 * 4 + 30 * 2) / 90, (60 * 4 + 30 * 2 + 30 * 2) / 120, 2]  # of those that had reached it, with the weeks beside it
+    assert np.allclose(mean, beside)
+    assert np.allclose(quantiles[0, [0, 3]], np.array([8, 2])[:, None])
     assert PastLaunches.of(prepared, Spec(horizon=52)).mean.shape[2] == WEEKS - 12  # the weeks of life that LEAST launches have reached
     assert LAUNCHES // 2 == LEAST
 
@@ -104,6 +105,15 @@ def test_one_odd_launch_does_not_speak_for_its_price() -> None:
     assert (mean < 250).all()
     kin[::2, 1] = np.nan
     assert said(PastLaunches.told(units, kin), NOTHING_KNOWN, 2)[1] == pytest.approx(units.mean()), "of an unknown price, all alike"
+
+
+def test_one_great_order_makes_no_peak_of_its_week() -> None:
+    units = np.full((40, 8), 10.0)
+    units[0] = 1.0, 10, 10, 10, 400, 10, 10, 10
+    _, mean = said(PastLaunches.told(units, np.zeros((40, 2))), NOTHING_KNOWN, 8)
+    assert mean[0, 0] == pytest.approx(units[:, 0].mean()), "the first week is like no other"
+    assert mean[0, 3:6] == pytest.approx(units[:, 3:6].mean()), "it counts as much in those beside it"
+    assert mean[0, [1, 7]] == pytest.approx(10)
 
 
 def test_a_launch_of_unknown_price_speaks_for_no_price_in_particular() -> None:

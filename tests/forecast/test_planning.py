@@ -1,16 +1,20 @@
 """Which parts a run takes: all, those that changed, or those with the SKUs asked for."""
 
 import asyncio
+import json
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from plcp import tables
-from plcp.base import DataError
+from plcp.base import DataError, ModelError
 from plcp.data.contract import Dataset
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.data.shards import Shard
+from plcp.folders import sha256
+from plcp.forecast import artifact
 from plcp.forecast.catalog import CatalogConfig, complete, score
 from plcp.forecast.parts import Part, read
 from plcp.forecast.planning import carried_over, plan
@@ -134,3 +138,13 @@ def test_a_dry_run_tells_what_would_be_carried_over(shop: Made, tmp_path: Path) 
     score_here(shop.model, shop.prepared, scores)
     result = score(shop.model, second, scores, dry_run=True, only="changed")
     assert (result.parts, result.kept, result.carried) == (3, 0, 2)
+
+
+def test_a_model_of_another_version_is_refused_before_anything_is_started(shop: Made, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(shop.model, model)
+    config, sums = model / artifact.CONFIG, model / artifact.CHECKSUMS
+    config.write_text(config.read_text().replace(f'"format": {artifact.FORMAT}', '"format": 1'))
+    sums.write_text(json.dumps({"files": json.loads(sums.read_text())["files"] | {artifact.CONFIG: sha256(config)}}))
+    with pytest.raises(ModelError, match=r"format 1, this version reads .*export the run again"):
+        score(model, shop.prepared, tmp_path / "scores", dry_run=True)

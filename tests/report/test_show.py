@@ -1,6 +1,7 @@
 """plcp show: one product in the terminal."""
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,10 @@ def test_no_published_run_is_an_error(tmp_path: Path) -> None:
 
 def test_sparkline_spans_all_heights_and_leaves_unknown_weeks_blank() -> None:
     assert sparkline(np.array([0.0, np.nan, 7.0])) == "▁ █"
+
+
+def test_decisions_are_found_in_their_folder_or_are_missed_in_a_sentence(small_shop: Shop, tmp_path: Path) -> None:
+    asked = partial(show, small_shop.scores, "cup", small_shop.prepared)
+    assert printed(asked(small_shop.decisions / "decisions")) == printed(asked(small_shop.decisions))
+    with pytest.raises(DataError, match="holds no decisions; make them with `plcp decide"):
+        asked(tmp_path)

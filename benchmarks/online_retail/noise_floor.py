@@ -9,8 +9,9 @@ foresight. With the week itself in the kernel the floor is too low (the week tel
 
 import numpy as np
 
+from benchmarks.online_retail.contest import transactions
 from benchmarks.online_retail.judge import HORIZON, LEVELS, Truth, curve_metrics
-from benchmarks.results import Figure, real_data, write_results
+from benchmarks.results import Figure, write_results
 
 GROUPS = 400  # of weeks with about the same level, whose quantiles are taken together
 LEAST_LEVEL = 0.1  # units a week, below which levels count as alike
@@ -52,7 +53,7 @@ def oracle(truth: Truth, side: int, own: bool) -> dict[str, float]:
 
 
 def main() -> None:
-    truth = Truth(str(real_data("online_retail_2y/transactions.parquet")))
+    truth = Truth(str(transactions()))
     figures = []
     for name, (side, own) in KERNELS.items():
         metrics = oracle(truth, side, own)

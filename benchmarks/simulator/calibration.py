@@ -15,7 +15,8 @@ import matplotlib as mpl
 import numpy as np
 import polars as pl
 
-from benchmarks.results import Figure, real_data, write_results
+from benchmarks.online_retail.contest import transactions
+from benchmarks.results import Figure, write_results
 from plcp.data.simulator import SimulatorConfig, simulate
 
 Array = np.ndarray
@@ -65,7 +66,7 @@ def panel(sales: pl.DataFrame) -> Array:
 def online_retail() -> Shop:
     """Positive lines of sellable codes; orders of more than 20,000 units, which were taken back within minutes, left out."""
     lines = (
-        pl.read_parquet(real_data("online_retail_2y/transactions.parquet"))
+        pl.read_parquet(transactions())
         .with_columns(
             sku_id=pl.col("stock_code").str.to_uppercase(), date=pl.col("ts").dt.date(), units=pl.col("quantity").cast(pl.Float64)
         )

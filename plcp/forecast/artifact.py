@@ -93,7 +93,10 @@ def digest(folder: Path) -> str:
 
 
 def verify(folder: Path) -> str:
-    """Check every file against its checksum and return the digest. Raises ModelError naming a file absent, changed or added."""
+    """Check every file against its checksum, and that this version reads such a model, and return the digest.
+
+    Raises ModelError naming a file absent, changed or added, or what is of another version.
+    """
     folder = Path(folder)
     sums = _checksums(folder)
     present = set(files(folder))
@@ -104,6 +107,7 @@ def verify(folder: Path) -> str:
     for name, expected in sums.items():
         if sha256(folder / name) != expected:
             raise ModelError(f"{folder / name}: its SHA-256 is not the one in {CHECKSUMS}; the file was changed or damaged: export again")
+    read_config(folder)
     return digest(folder)
 
 

@@ -27,7 +27,6 @@ def plan(model: Path, prepared: Path, scores: Path, config: "CatalogConfig", onl
     """
     model, prepared, scores = model.resolve(), prepared.resolve(), scores.resolve()
     opened, digest = Prepared.open(prepared), artifact.verify(model)
-    artifact.read_config(model)  # one that this version cannot read is refused before a cluster is started for it
     settings: dict[str, object] = {
         "forecaster": config.forecaster.model_dump(mode="json", exclude={"cache"}),
         "threads": config.replica.threads,

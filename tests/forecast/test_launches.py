@@ -144,7 +144,7 @@ def test_no_more_shards_are_read_than_tell_enough(priced: Prepared, monkeypatch:
 
 
 def test_kinship_of_the_past_is_what_was_known_then(tmp_path: Path) -> None:
-    """Later sales, and orders cancelled later, change nothing of it; a launch date given before the first sale is where life begins."""
+    """Later sales change nothing of it; a launch date given before the first sale is where life begins."""
     rng = np.random.default_rng(0)
     rows = [("old", 0, 5.0), ("old", 59, 5.0)]
     for k in range(80):
@@ -152,7 +152,7 @@ def test_kinship_of_the_past_is_what_was_known_then(tmp_path: Path) -> None:
         rows += [(f"{'lamp' if k % 2 else 'vase'} {k:02d}", week, float(rng.integers(1, 30))) for week in range(first, 60)]
     sales = pl.DataFrame(rows, schema=["sku_id", "week", "units"], orient="row")
     sales = sales.with_columns(date=FIRST_WEEK + pl.duration(weeks=pl.col("week")))
-    dated = {"vase 00": 10}  # comes out in week 10, though none was sold before...
+    dated = {"vase 00": 10}  # comes out in week 10, and is first sold in week 12
     sales = sales.filter(~((pl.col("sku_id") == "vase 00") & (pl.col("week") < 12)))
     products = sales.select("sku_id", title="sku_id").unique().sort("sku_id")
     start = {name: FIRST_WEEK + dt.timedelta(weeks=week) for name, week in dated.items()}

@@ -73,6 +73,12 @@ def as_sold(history: np.ndarray, spec: Spec) -> np.ndarray:
     return np.expm1(np.log1p(history[..., spec.history.index("units")]) + history[..., spec.history.index("outlier")])
 
 
+def past_units(history: np.ndarray, spec: Spec) -> np.ndarray:
+    """Units (b, weeks) as they were sold, where that is known, else as softened; 0 where nothing is."""
+    sold = as_sold(history, spec)
+    return np.where(np.isfinite(sold), sold, np.nan_to_num(history[..., spec.history.index("units")]))
+
+
 def _units(window: Window, units: np.ndarray, plane: dict[str, np.ndarray]) -> None:
     known = plane["units"]
     known[:] = np.take_along_axis(units, window.at, 1)

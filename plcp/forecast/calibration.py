@@ -1,5 +1,5 @@
-"""What is laid on a model's answers: how far its quantiles must move, by held-out cases, how common each stage of life is, and how launches
-and ends have gone.
+"""What is laid on a model's answers: how far its quantiles must move, by held-out cases, how common each stage of life is, and what came of
+launches, ends and stages so far.
 
 The quantiles: split-conformal, per age and velocity (Romano et al. 2019; scaled as in Sesia & Candès 2020).
 """
@@ -12,6 +12,7 @@ import numpy as np
 from plcp.data.timeline import YEAR
 from plcp.forecast.ends import PastEnds
 from plcp.forecast.launches import PastLaunches
+from plcp.forecast.stages import PastStages
 from plcp.tables import LEVELS, STAGES
 
 AGE_EDGES = (12, 52)  # weeks; an invisible launch counts as old
@@ -72,13 +73,14 @@ class Calibration:
     """What is laid on a model's answers.
 
     shift: corrections (age rows, velocity columns, 9), in widths of a forecast's own 10–90% interval in log1p units; zero for launches.
-    stage_share: mean probability of each stage, (5,). launches, ends: what forecasts of those are shrunk towards.
+    stage_share: mean probability of each stage, (5,). launches, ends, stages: what forecasts of those are drawn towards.
     """
 
     shift: np.ndarray
     stage_share: np.ndarray = field(default_factory=lambda: np.full(len(STAGES), 1 / len(STAGES)))
     launches: PastLaunches = field(default_factory=PastLaunches.none)
     ends: PastEnds = field(default_factory=PastEnds.none)
+    stages: PastStages = field(default_factory=PastStages.none)
 
     @staticmethod
     def identity() -> "Calibration":
@@ -117,6 +119,7 @@ class Calibration:
             "stage_share": share,
             "launches": self.launches.to_dict(),
             "ends": self.ends.to_dict(),
+            "stages": self.stages.to_dict(),
         }
         return {"age_edges": AGE_EDGES, "velocity_edges": VELOCITY_EDGES, "levels": LEVELS, **own}
 
@@ -127,7 +130,8 @@ class Calibration:
         if shift.shape != Calibration.identity().shift.shape:
             raise ValueError(f"shift has shape {shift.shape}, expected {Calibration.identity().shift.shape}")
         share = np.array([content["stage_share"][stage] for stage in STAGES], np.float64)
-        return Calibration(shift, share, PastLaunches.from_dict(content["launches"]), PastEnds.from_dict(content["ends"]))
+        launches, ends = PastLaunches.from_dict(content["launches"]), PastEnds.from_dict(content["ends"])
+        return Calibration(shift, share, launches, ends, PastStages.from_dict(content["stages"]))
 
 
 def width(quantiles: np.ndarray) -> np.ndarray:

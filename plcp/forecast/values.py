@@ -4,9 +4,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from plcp.data.features import Arrays
-from plcp.data.history import as_sold
+from plcp.data.history import as_sold, past_units
 from plcp.data.lifecycle import HINDSIGHT, Levels
 from plcp.data.spec import Spec
 from plcp.forecast.calibration import Calibration
@@ -56,7 +57,7 @@ def calibrated(out: Arrays, cases: Arrays, spec: Spec, origins: np.ndarray, star
     quantiles, mean = calibration.curve(*curve, age, units, as_sold(history, spec), kinship(cases))
     hazard = calibration.ends.shrink(out["hazard"], units)
     hazard[unseen, :, 0] = NEVER_HAPPENED
-    stage = torch.softmax(torch.from_numpy(out["stage"]).double(), -1).numpy()
+    stage = calibration.stages.probability(softmax(out["stage"].astype(np.float64), 1), past_units(history, spec), np.isfinite(age))
     stage[unseen] = np.eye(len(STAGES))[0]  # what is not yet on sale is being introduced
     within, dates = event_times(hazard, origins, starts)
     named = calibration.stage(stage)
@@ -69,8 +70,7 @@ def new_peak(logit: np.ndarray, history: np.ndarray, spec: Spec, mean: np.ndarra
     The odds by the model's own word, times the highest level forecast over the highest so far to the power of LIFT: the two are learned
     apart and err apart. logit (n,); history (n, weeks, channels of the spec), NaN where unknown; mean (n, horizon) units.
     """
-    units, sold, ahead = history[..., spec.history.index("units")], as_sold(history, spec), mean[:, :HINDSIGHT]
-    past = np.where(np.isfinite(sold), sold, np.nan_to_num(units))
+    past, ahead = past_units(history, spec), mean[:, :HINDSIGHT]
     levels, rows, at = Levels(np.concatenate([past, ahead], 1)), np.arange(len(past)), np.full(len(past), past.shape[1])
     ratio = (levels.top_ahead(rows, at, ahead.shape[1]) + LEVEL_FLOOR) / (levels.top(rows, at) + LEVEL_FLOOR)
     return torch.sigmoid(torch.from_numpy(logit + LIFT * np.log(ratio))).numpy()

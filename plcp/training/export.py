@@ -5,10 +5,11 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
+from scipy.special import softmax
 
 from plcp.base import ModelError
+from plcp.data.history import past_units
 from plcp.data.loader import CaseLoader, narrow
 from plcp.forecast import artifact, calibration
 from plcp.forecast.artifact import FEATURES, Artifact, ArtifactConfig
@@ -17,6 +18,7 @@ from plcp.forecast.embeddings import vectors_beside
 from plcp.forecast.ends import PastEnds
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.forecast.launches import PastLaunches
+from plcp.forecast.stages import PastStages
 from plcp.model.model import InputWidths, LifeCycleModel
 from plcp.model.preprocess import Preprocessor
 from plcp.tables import STAGES
@@ -53,7 +55,8 @@ def export(run: Path, model: Path) -> Path:
         **{f"validation {name}": value for name, value in state.validation.items()},
     }
     launched, ended = PastLaunches.of(this.data, this.config.spec), PastEnds.of(this.data)
-    own = Calibration(shift, stage_share(this, trained, preprocessor), launched, ended)
+    stages = PastStages.of(this.data, this.config.spec)
+    own = Calibration(shift, stage_share(this, trained, preprocessor, stages), launched, ended, stages)
     artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, own, facts)
     return Path(model)
 
@@ -93,7 +96,7 @@ def corrections(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> 
     return TRUSTED * calibration.fit(np.concatenate([out["quantiles"] for out in outputs]), units, age, velocity)
 
 
-def stage_share(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> np.ndarray:
+def stage_share(run: Run, model: LifeCycleModel, preprocessor: Preprocessor, past: PastStages) -> np.ndarray:
     """Mean probability of each stage (5,) of the products that sell as the data ends: a season shifts how common stages are, and the weeks
     held back lie in another one."""
     forecaster, found = bare_forecaster(run, model, preprocessor), [np.zeros((0, len(STAGES)))]
@@ -101,8 +104,9 @@ def stage_share(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> 
         asked = forecaster.asked(run.data.read(int(index)), run.data.origin)
         selling = np.flatnonzero(np.nansum(asked.cases["history"][:, -run.config.loader.active_within :, 0], 1) > 0)
         skus = [asked.sku_id[place] for place in selling]
-        stage = forecaster.outputs(narrow(asked.cases, selling), skus, broken_photos="missing")["stage"]
-        found.append(torch.softmax(torch.from_numpy(stage).double(), -1).numpy())
+        cases = narrow(asked.cases, selling)
+        own = softmax(forecaster.outputs(cases, skus, broken_photos="missing")["stage"].astype(np.float64), 1)
+        found.append(past.probability(own, past_units(cases["history"], run.config.spec), np.isfinite(cases["age"])))
         if sum(map(len, found)) >= SHARE_CASES:
             break
     share = np.concatenate(found)

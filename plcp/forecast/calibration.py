@@ -13,6 +13,7 @@ from plcp.data.timeline import YEAR
 from plcp.forecast.ends import PastEnds
 from plcp.forecast.launches import PastLaunches
 from plcp.forecast.stages import PastStages
+from plcp.forecast.trees import Trees
 from plcp.tables import LEVELS, STAGES
 
 AGE_EDGES = (12, 52)  # weeks; an invisible launch counts as old
@@ -20,6 +21,7 @@ VELOCITY_EDGES = (1, 10, 50)  # units a week over VELOCITY_WEEKS
 VELOCITY_WEEKS = 26
 BEST_WEEKS = 2
 LAUNCH = len(AGE_EDGES) + 1  # the row of products never sold
+TAIL = 1.07  # times its quantiles' mean is a mean: 1 has no tail beyond them, 1.14 an exponential one (Online Retail II before March 2011)
 HIGHEST, ROOM = 1.25, 0.5  # a mean lies at most so many times its quantiles' mean (an exponential tail: 1.14), and so many units, above it
 BEST_TIMES = 1.5  # no quantile lies above so many times the best week so far, which one week in forty beats (Online Retail II in 2010)
 BORROWED = 200  # cases' worth of the whole shop's correction that a bucket starts from
@@ -44,8 +46,12 @@ def usual(history_units: np.ndarray) -> np.ndarray:
     """
     recent = np.nan_to_num(history_units[:, -VELOCITY_WEEKS:])
     best = np.partition(recent, -BEST_WEEKS, axis=1)[:, -BEST_WEEKS:]
-    few = 2 * (recent > 0).sum(1) < VELOCITY_WEEKS
-    return np.where(few, (recent.sum(1) - best.sum(1)) / VELOCITY_WEEKS, 0.0)
+    return np.where(often(history_units), 0.0, (recent.sum(1) - best.sum(1)) / VELOCITY_WEEKS)
+
+
+def often(history_units: np.ndarray) -> np.ndarray:
+    """Whether half of the last VELOCITY_WEEKS weeks sold, (n,): the quantiles of what sells less often say little of its mean."""
+    return 2 * (np.nan_to_num(history_units[:, -VELOCITY_WEEKS:]) > 0).sum(1) >= VELOCITY_WEEKS
 
 
 def ceiling(age: np.ndarray, sold: np.ndarray) -> np.ndarray:
@@ -73,7 +79,8 @@ class Calibration:
     """What is laid on a model's answers.
 
     shift: corrections (age rows, velocity columns, 9), in widths of a forecast's own 10–90% interval in log1p units; zero for launches.
-    stage_share: mean probability of each stage, (5,). launches, ends, stages: what forecasts of those are drawn towards.
+    stage_share: mean probability of each stage, (5,). launches, ends, stages: what forecasts of those are drawn towards;
+    trees: what curves and ends are combined with.
     """
 
     shift: np.ndarray
@@ -81,6 +88,7 @@ class Calibration:
     launches: PastLaunches = field(default_factory=PastLaunches.none)
     ends: PastEnds = field(default_factory=PastEnds.none)
     stages: PastStages = field(default_factory=PastStages.none)
+    trees: Trees = field(default_factory=Trees)
 
     @staticmethod
     def identity() -> "Calibration":
@@ -91,16 +99,19 @@ class Calibration:
     ) -> tuple[np.ndarray, np.ndarray]:
         """A model's quantiles (n, h, 9) log1p and mean (n, h) units → the quantiles as `apply` gives them, and the mean.
 
-        A mean far above its own quantiles is owed to few weeks of few products, such as a wholesaler's one order, and not to be ordered by;
-        unless the product usually sells so much, in few large orders. history (n, weeks) units, outliers softened; sold (n, weeks),
-        the same as they were; NaN where unknown; kin (n, 2) as launches.kinship gives it.
+        The mean of what sells often is met half-way by its quantiles, which one order moves less. One far above them is owed to few weeks
+        of few products, such as a wholesaler's one order, and not to be ordered by; unless the product usually sells so much, in few large
+        orders. history (n, weeks) units, outliers softened; sold (n, weeks), the same as they were; NaN where unknown; kin (n, 2) as
+        launches.kinship gives it.
         """
         speed = velocity(history)
         if (launch := np.isnan(speed)).any():
             quantiles, mean = quantiles.copy(), mean.copy()
             quantiles[launch], mean[launch] = self.launches.shrink(quantiles[launch], mean[launch], kin[launch])
         corrected = np.minimum(self.apply(quantiles, age, speed), ceiling(age, sold)[:, None, None])
-        return corrected, np.minimum(mean, np.maximum(HIGHEST * np.expm1(corrected).mean(2) + ROOM, usual(sold)[:, None]))
+        told = np.expm1(corrected).mean(2)
+        mean = np.where((often(sold) & ~launch)[:, None], (mean + TAIL * told) / 2, mean)
+        return corrected, np.minimum(mean, np.maximum(HIGHEST * told + ROOM, usual(sold)[:, None]))
 
     def apply(self, quantiles: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """quantiles (n, h, 9) log1p → the same, corrected, never crossing, never negative. age, velocity (n,)."""
@@ -120,6 +131,7 @@ class Calibration:
             "launches": self.launches.to_dict(),
             "ends": self.ends.to_dict(),
             "stages": self.stages.to_dict(),
+            "trees": self.trees.to_dict(),
         }
         return {"age_edges": AGE_EDGES, "velocity_edges": VELOCITY_EDGES, "levels": LEVELS, **own}
 
@@ -131,7 +143,8 @@ class Calibration:
             raise ValueError(f"shift has shape {shift.shape}, expected {Calibration.identity().shift.shape}")
         share = np.array([content["stage_share"][stage] for stage in STAGES], np.float64)
         launches, ends = PastLaunches.from_dict(content["launches"]), PastEnds.from_dict(content["ends"])
-        return Calibration(shift, share, launches, ends, PastStages.from_dict(content["stages"]))
+        stages, trees = PastStages.from_dict(content["stages"]), Trees.from_dict(content["trees"])
+        return Calibration(shift, share, launches, ends, stages, trees)
 
 
 def width(quantiles: np.ndarray) -> np.ndarray:

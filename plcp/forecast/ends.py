@@ -94,11 +94,16 @@ def ends(units: np.ndarray) -> np.ndarray:
         recent = units[:, max(0, week - SEEN_WEEKS) : week]
         rows = np.flatnonzero((recent > 0).any(1))
         weeks, seen = (part[:, END] for part in levels.event_times(rows, np.full(len(rows), week)))
-        own = np.where(weeks <= 0, 0, np.ceil(weeks / BIN_WEEKS))  # the bin it falls into
-        free = np.where(weeks < 0, 0, 1 + np.floor(weeks / BIN_WEEKS))  # bins known to be free of it
-        past = np.minimum(np.where(seen, own, free), BINS).astype(np.int64)
+        past = bins_before(weeks, seen)
         place = group(recent[rows])
         np.add.at(reached, (*place, past), 1)
         np.add.at(ended, tuple(part[seen] for part in (*place, past)), 1)
     survived = np.cumsum(reached[..., ::-1], -1)[..., ::-1][..., 1:]  # lived through the bin
     return np.stack([ended[..., :BINS], survived + ended[..., :BINS]])
+
+
+def bins_before(weeks: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Bins that n cases are known to have lived through, (n,): up to the event in so many weeks, where it was seen, else up to then."""
+    own = np.where(weeks <= 0, 0, np.ceil(weeks / BIN_WEEKS))  # the bin it falls into
+    free = np.where(weeks < 0, 0, 1 + np.floor(weeks / BIN_WEEKS))  # bins known to be free of it
+    return np.minimum(np.where(seen, own, free), BINS).astype(np.int64)

@@ -12,13 +12,14 @@ from plcp.data.lifecycle import HINDSIGHT, Levels
 from plcp.data.spec import Spec
 from plcp.forecast.calibration import Calibration
 from plcp.forecast.launches import kinship
+from plcp.forecast.tabular import READS
 from plcp.model.heads import BIN_WEEKS, BINS, event_probability
 from plcp.model.history import LEVEL_FLOOR
 from plcp.tables import EVENT_WEEKS, EVENTS, STAGES
 
 LAST_WEEK = BIN_WEEKS * (BINS - 1)  # the furthest week an event is dated in
 DATED = (0.1, 0.5, 0.9)  # probabilities an event is dated by
-CALIBRATED_BY = ("history", "age", "pool", "numeric")  # arrays of the cases that `calibrated` reads
+CALIBRATED_BY = (*READS, "pool")  # arrays of the cases that `calibrated` reads
 # power of the ratio that the odds of a new peak are multiplied by: 1 ranks a little better (AUC + .003, Online Retail II before March
 # 2011), but its probabilities are too low
 LIFT = 0.5
@@ -53,9 +54,10 @@ def calibrated(out: Arrays, cases: Arrays, spec: Spec, origins: np.ndarray, star
     history, age = cases["history"], cases["age"]
     units = history[..., spec.history.index("units")]
     unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
-    curve = out["quantiles"].astype(np.float64), out["mean"].astype(np.float64)
-    quantiles, mean = calibration.curve(*curve, age, units, as_sold(history, spec), kinship(cases))
-    hazard = calibration.ends.shrink(out["hazard"], units)
+    own, mean, response = (out[name].astype(np.float64) for name in ("quantiles", "mean", "response"))
+    nearer = calibration.trees.quantiles(own, response, cases, spec)
+    quantiles, mean = calibration.curve(nearer, mean, age, units, as_sold(history, spec), kinship(cases))
+    hazard = calibration.trees.hazard(calibration.ends.shrink(out["hazard"], units), cases, spec)
     hazard[unseen, :, 0] = NEVER_HAPPENED
     stage = calibration.stages.probability(softmax(out["stage"].astype(np.float64), 1), past_units(history, spec), np.isfinite(age))
     stage[unseen] = np.eye(len(STAGES))[0]  # what is not yet on sale is being introduced

@@ -212,7 +212,8 @@ class LifeCycleModel(Encoder):
         """A batch of features.inputs as tensors, with tokens, token_mask, pixels or the towers' vectors in their place
         (`text_vector` (n, d), `image_vector` (m, d)) →
 
-        quantiles (batch, horizon, 9) in log1p units, never crossing or negative; mean (batch, horizon) units; hazard
+        quantiles (batch, horizon, 9) in log1p units, never crossing or negative; mean (batch, horizon) units; response (batch, horizon),
+        what planned prices add to both, in log1p units; hazard
         (batch, 3, BINS) logits; stage (batch, 5) logits; new_peak (batch,) logit; embedding (batch, width);
         level (batch,) units a week, the scale the forecast was laid on, without gradient.
         """
@@ -227,11 +228,12 @@ class LifeCycleModel(Encoder):
         modalities = self.modalities(summary, batch, self.vectors(batch))
         joint = self.fusion(modalities, self.history(values, known, batch["calendar_history"], size))
         context = torch.cat([joint, summary], 1)
-        quantiles, mean = self.curve(context, steps, size, price)
+        quantiles, mean, response = self.curve(context, steps, size, price)
         stage, new_peak = self.stages(context)
         return {
             "quantiles": quantiles,
             "mean": mean,
+            "response": response,
             "hazard": self.events(context),
             "stage": stage,
             "new_peak": new_peak,

@@ -19,10 +19,12 @@ from plcp.forecast.ends import PastEnds
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.forecast.launches import PastLaunches
 from plcp.forecast.stages import PastStages
+from plcp.forecast.trees import Trees
 from plcp.model.model import InputWidths, LifeCycleModel
 from plcp.model.preprocess import Preprocessor
 from plcp.tables import STAGES
 from plcp.training import checkpoint
+from plcp.training.growing import grown
 from plcp.training.runs import PREPROCESSOR, Run, TrainConfig
 from plcp.training.task import take_over
 
@@ -56,7 +58,8 @@ def export(run: Path, model: Path) -> Path:
     }
     launched, ended = PastLaunches.of(this.data, this.config.spec), PastEnds.of(this.data)
     stages = PastStages.of(this.data, this.config.spec)
-    own = Calibration(shift, stage_share(this, trained, preprocessor, stages), launched, ended, stages)
+    trees = grown(this.data, this.config.spec, this.config.loader, this.seed) if this.config.trees else Trees()
+    own = Calibration(shift, stage_share(this, trained, preprocessor, stages), launched, ended, stages, trees)
     artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, own, facts)
     return Path(model)
 

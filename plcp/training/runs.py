@@ -128,6 +128,7 @@ class TrainConfig(LoopConfig):
     refit_steps: int = Field(
         300, ge=0, description="then so many steps more that learn from the validation weeks as well, while the learning rate falls"
     )
+    trees: bool = Field(True, description="boosted trees beside the network, grown at export, where the past is long enough")
 
 
 class PretrainConfig(LoopConfig):

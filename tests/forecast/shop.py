@@ -8,14 +8,17 @@ import numpy as np
 import torch
 
 from plcp.data.contract import Dataset
-from plcp.data.features import inputs
+from plcp.data.features import Arrays, inputs
 from plcp.data.prepared import PrepareConfig, Prepared, prepare
 from plcp.data.spec import Spec
-from plcp.forecast import artifact
+from plcp.forecast import artifact, tabular
+from plcp.forecast.calibration import Calibration
 from plcp.forecast.catalog import CatalogConfig, complete
+from plcp.forecast.forest import LEAVES, NODES, Forest
 from plcp.forecast.planning import plan
 from plcp.forecast.replicas import Catalog
 from plcp.forecast.runs import Run, publish
+from plcp.forecast.trees import TOLD, Trees
 from plcp.model.model import LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
 from tests.conftest import little_shop
@@ -50,8 +53,25 @@ def tiny_artifact(folder: Path, prepared: Prepared, horizon: int = 26, seed: int
     for parameter in model.parameters():
         if lively and parameter.ndim == 2 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
-    artifact.write(folder, model, preprocessor, spec, prepared.origin)
+    trees = lively_trees(cases, spec) if lively else Trees()
+    artifact.write(folder, model, preprocessor, spec, prepared.origin, Calibration(Calibration.identity().shift, trees=trees))
     return folder
+
+
+def lively_trees(cases: Arrays, spec: Spec, seed: int = 0) -> Trees:
+    """Trees grown at random, which read every feature of the cases."""
+    rng = np.random.default_rng(seed)
+    product = tabular.of_product(cases, spec, tabular.level(cases["history"], spec)).shape[1] + 1
+    curve, ends = (
+        Forest(
+            rng.integers(0, width, (models, 20, NODES)).astype(np.int16),
+            rng.normal(0, 1, (models, 20, NODES)).astype(np.float32),
+            rng.normal(0, 0.1, (models, 20, LEAVES)).astype(np.float32),
+            width,
+        )
+        for models, width in ((len(TOLD), tabular.features(cases, spec).shape[2]), (1, product))
+    )
+    return Trees(curve, ends, 104, 10)
 
 
 def score_here(model: Path, prepared: Path, scores: Path) -> Run:

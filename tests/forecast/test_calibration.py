@@ -5,7 +5,7 @@ from plcp.data.features import inputs
 from plcp.data.history import as_sold
 from plcp.data.prepared import Prepared
 from plcp.data.spec import CORE, Spec
-from plcp.forecast.calibration import LAUNCH, Calibration, bucket, ceiling, fit, velocity
+from plcp.forecast.calibration import LAUNCH, TAIL, Calibration, bucket, ceiling, fit, velocity
 from plcp.tables import LEVELS
 from tests.forecast.shop import prepared_shop
 
@@ -157,3 +157,12 @@ def test_who_sells_seldom_is_known_by_what_was_sold_and_not_by_what_is_left_of_i
     units = prepared.read(0).units[:, -spec.history_weeks :]
     assert np.allclose(sold[:, -units.shape[1] :][lower[:, -units.shape[1] :]], units[lower[:, -units.shape[1] :]], rtol=1e-4)
     assert np.isnan(as_sold(history, Spec(horizon=4, channels=CORE))).all()
+
+
+def test_a_mean_of_what_sells_often_is_met_half_way_by_its_quantiles() -> None:
+    quantiles, given = np.log1p(np.tile(np.arange(1.0, 10.0), (3, 1, 1))), np.full((3, 1), 3.0)  # the quantiles' own mean is 5
+    sold = np.zeros((3, 52))
+    sold[0, ::2] = sold[1, ::3] = 50
+    sold[2] = np.nan  # a launch
+    _, mean = Calibration.identity().curve(quantiles, given, np.full(3, 20.0), sold, sold, UNLIKE)
+    assert np.allclose(mean[:, 0], [(3 + TAIL * 5) / 2, 3, 3])

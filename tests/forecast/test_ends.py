@@ -100,6 +100,7 @@ def test_a_forecast_of_the_end_is_told_what_became_of_others(prepared: Prepared)
     out = {
         "quantiles": np.zeros((1, 2, 9)),
         "mean": np.ones((1, 2)),
+        "response": np.zeros((1, 2)),
         "hazard": np.full((1, 3, BINS), -3.0),
         "stage": np.zeros((1, 5)),
         "embedding": np.zeros((1, 4)),

@@ -155,6 +155,7 @@ def test_a_forecast_of_the_stage_reads_units_as_they_were_sold(past: PastStages)
     out = {
         "quantiles": np.zeros((1, 2, len(LEVELS))),
         "mean": np.ones((1, 2)),
+        "response": np.zeros((1, 2)),
         "hazard": np.full((1, len(EVENTS), BINS), -3.0),
         "stage": np.zeros((1, len(STAGES))),
         "embedding": np.zeros((1, 4)),

@@ -17,7 +17,7 @@ def head(scale: float = 0.0) -> CurveHead:
 
 
 def test_before_any_training_the_forecast_is_the_recent_level_with_half_a_normal_spread_on_each_side() -> None:
-    quantiles, mean = head()(torch.randn(2, 8), torch.randn(2, 6, 4), size(3.0, 200.0), torch.zeros(2, 6))
+    quantiles, mean, _ = head()(torch.randn(2, 8), torch.randn(2, 6, 4), size(3.0, 200.0), torch.zeros(2, 6))
     middle = torch.log1p(torch.tensor([3.0, 200.0]))
     for k, level in enumerate(LEVELS):
         normal = torch.distributions.Normal(middle, 0.5 if level < 0.5 else 0.8)
@@ -26,7 +26,7 @@ def test_before_any_training_the_forecast_is_the_recent_level_with_half_a_normal
 
 
 def test_quantiles_never_cross_and_stay_within_reason_whatever_the_weights() -> None:
-    quantiles, mean = head(30.0)(torch.randn(50, 8) * 5, torch.randn(50, 6, 4) * 5, size(*[4.0] * 50), torch.randn(50, 6))
+    quantiles, mean, _ = head(30.0)(torch.randn(50, 8) * 5, torch.randn(50, 6, 4) * 5, size(*[4.0] * 50), torch.randn(50, 6))
     assert (quantiles.diff(dim=-1) >= 0).all()
     assert quantiles.min() >= 0
     assert quantiles.max() <= MAX_LOG + 1e-4
@@ -42,8 +42,9 @@ def test_a_higher_price_never_sells_more_and_before_any_training_as_much_less_as
     for after, before in zip(wild(context, steps, level, dearer), wild(context, steps, level, 0 * dearer), strict=True):
         assert (after <= before).all()
         assert (after < before).any()
-    _, usual = head()(context, steps, level, dearer)
+    _, usual, response = head()(context, steps, level, dearer)
     assert torch.allclose(usual, torch.tensor((40 + 0.05) * 1.1**-ELASTICITY), rtol=1e-3)
+    assert torch.allclose(response, torch.tensor(1.1**-ELASTICITY).log(), rtol=1e-3)
 
 
 def test_a_quantile_below_zero_can_still_learn() -> None:

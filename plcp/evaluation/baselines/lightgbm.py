@@ -21,10 +21,11 @@ from plcp.evaluation.baselines.launch_features import Launches, LaunchFeatures
 from plcp.evaluation.baselines.packages import require
 from plcp.evaluation.baselines.recent import recent_curves, with_rules
 from plcp.evaluation.baselines.titles import title_vectors
-from plcp.evaluation.baselines.trees import LEAST_ROWS, Curve, TreeConfig, at_once, fit_classes, fit_curve
+from plcp.evaluation.baselines.trees import LEAST_ROWS, Curve, fit_classes, fit_curve
 from plcp.evaluation.cases import ACTIVE_WITHIN, END_WEEKS, Cases
 from plcp.evaluation.contestant import EVENT_COLUMNS, Forecasts, curve_frame, event_frame, rows_of, stage_frame
 from plcp.tables import STAGES
+from plcp.training.boosting import TreeConfig, at_once
 
 BALANCE = 0.5  # power of a stage's share that its probability is divided by: macro-F1 counts rare stages as much as common ones
 LEARNED_FROM = 13  # weeks of data before the first week that is learned from, where there are more than twice as many

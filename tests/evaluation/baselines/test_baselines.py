@@ -21,12 +21,12 @@ from plcp.evaluation.baselines.recent import Recent
 from plcp.evaluation.baselines.seasonal_naive import SeasonalNaive, seasonal_curves
 from plcp.evaluation.baselines.text import Text, TextConfig
 from plcp.evaluation.baselines.titles import title_vectors
-from plcp.evaluation.baselines.trees import TreeConfig
 from plcp.evaluation.cases import Cases, Truth, Window
 from plcp.evaluation.contestant import Contestant, rows_of
 from plcp.evaluation.scoring import score
 from plcp.model.towers import TextTowerConfig
 from plcp.tables import QUANTILES
+from plcp.training.boosting import TreeConfig
 from tests.evaluation.conftest import HORIZON, LAUNCH_HORIZON, week
 
 QUICK = TreeConfig(rounds=8, least_leaf=10)

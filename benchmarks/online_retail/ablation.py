@@ -27,7 +27,7 @@ from plcp.forecast.forecaster import Forecaster, ForecasterConfig
 from plcp.training.runs import TrainConfig
 
 ORIGIN, UNTIL = dt.date(2010, 12, 27), dt.date(2011, 1, 24)  # all weeks forecast lie before the first test origin
-WHOLE = "whole"
+WHOLE, SEEDS = "whole", 3
 FEWER = {"steps": 400, "refit_steps": 100}
 WITHOUT: dict[str, dict[str, Any]] = {
     WHOLE: {},
@@ -47,6 +47,7 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "no_dropped_weeks": {"model": {"week_dropout": 0}},
     "no_dropped_modalities": {"model": {"modality_dropout": 0, "history_dropout": 0}},
     "no_refit": {"refit_steps": 0},
+    "no_trees": {"trees": False},
 }
 
 
@@ -87,20 +88,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, required=True, help="folder of the text tower")
     parser.add_argument("--out", type=Path, required=True, help="where forecasts are kept")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--variants", help=f"those to run beside {WHOLE}, by comma; all unless given")
     asked = parser.parse_args()
+    variants = contestants(asked.text)
+    chosen = [WHOLE, *asked.variants.split(",")] if asked.variants else [*variants]
+    if unknown := {*chosen} - {*variants}:
+        parser.error(f"--variants: {', '.join(sorted(unknown))} unknown; there are {', '.join(variants)}")
     compete(
         shop(asked.out / "data"),
         [ORIGIN],
         asked.out,
-        contestants(asked.text),
+        {name: variants[name] for name in chosen},
         seeds=range(1, asked.seeds + 1),
         horizon=HORIZON,
         launch_horizon=LAUNCH_HORIZON,
         launch_until=UNTIL,
         prepare=PrepareConfig(),
     )
-    write_results("online_retail_ablation", figures(pl.read_parquet(asked.out / "details.parquet")))
+    whole = len(chosen) == len(variants) and asked.seeds >= SEEDS
+    write_results("online_retail_ablation", figures(pl.read_parquet(asked.out / "details.parquet")), whole=whole)
 
 
 if __name__ == "__main__":

@@ -34,13 +34,17 @@ class Forest:
 
     @staticmethod
     def of(boosters: Sequence[Any]) -> "Forest":
-        """LightGBM's boosters of the same features, all of as many trees."""
+        """LightGBM's boosters of the same features. One that found no more to split has fewer trees; those it lacks say zero."""
         if not boosters:
             return Forest.none()
-        models = [[_whole(tree["tree_structure"]) for tree in booster.dump_model()["tree_info"]] for booster in boosters]
-        feature, threshold, leaf = (np.array([[tree[part] for tree in trees] for trees in models]) for part in range(3))
-        width = boosters[0].num_feature()
-        return Forest(feature.astype(np.int16), threshold.astype(np.float32), leaf.astype(np.float32), width)
+        models = [booster.dump_model()["tree_info"] for booster in boosters]
+        shape = len(models), max(map(len, models))
+        feature, leaf = np.zeros((*shape, NODES), np.int16), np.zeros((*shape, LEAVES), np.float32)
+        threshold = np.full((*shape, NODES), np.inf, np.float32)
+        for k, trees in enumerate(models):
+            for t, tree in enumerate(trees):
+                feature[k, t], threshold[k, t], leaf[k, t] = _whole(tree["tree_structure"])
+        return Forest(feature, threshold, leaf, boosters[0].num_feature())
 
     @property
     def models(self) -> int:

@@ -11,6 +11,7 @@ READS = ("history", "age", "numeric", "future", "calendar_future", "due")  # of 
 LAGS = 8  # last weeks given one by one
 WINDOWS = (2, 4, 8, 13, 26, 52)  # weeks given as means
 QUARTER, HALF, MONTH = 13, 26, 4  # weeks
+PRICE_WEEKS = 9  # ago: the price that the last one is held against
 NEAR = 2  # weeks on each side of last year's week that belong to it
 LEAST_LEVEL = 0.25  # units a week below which nothing is scaled further
 SEASON = tuple(CALENDAR.index(name) for name in ("sin1", "cos1", "to_christmas"))  # more would tell single weeks apart
@@ -58,8 +59,8 @@ def of_product(cases: Arrays, spec: Spec, scale: np.ndarray) -> np.ndarray:
         np.where(sold.any(1), weeks - sold.argmax(1), 0),
         weeks - 1 - told[:, ::-1].argmax(1),
         *cases["numeric"].T,
-        last / known_mean(price, np.nan),
-        last / price[:, max(-9, -weeks)],
+        ratio(last, known_mean(price, np.nan)),
+        ratio(last, price[:, max(-PRICE_WEEKS, -weeks)]),
     ]
     for name, values in plane.items():
         if name not in ("units", "price"):
@@ -84,6 +85,11 @@ def of_weeks(cases: Arrays, spec: Spec, scale: np.ndarray) -> np.ndarray:
         before = np.maximum(known_mean(units[:, max(0, first - QUARTER) : first], np.nan), LEAST_LEVEL)
         parts += [wide[:, NEAR : NEAR + horizon] / scale[:, None], near / scale[:, None], near / before[:, None]]
     return np.stack(parts, 2).astype(np.float32)
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """NaN where there is nothing to divide by: something given away has a price of zero."""
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
 
 
 def known_mean(values: np.ndarray, unknown: float = 0.0) -> np.ndarray:

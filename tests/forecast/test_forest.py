@@ -40,6 +40,15 @@ def test_every_row_gets_what_lightgbm_gives_it(boosters: tuple[list[lightgbm.Boo
     assert len(x) > ROWS, "more than are run at once"
 
 
+def test_one_that_found_nothing_more_to_split_runs_beside_the_others(boosters: tuple[list[lightgbm.Booster], np.ndarray]) -> None:
+    constant, x = learned("quantile", lambda x: np.full(len(x), 3.0), alpha=0.5)
+    few, _ = learned("binary", lambda x: (x[:, 0] > 0).astype(float), min_data_in_leaf=1400)
+    models = [constant, few, boosters[0][0]]
+    assert len({model.num_trees() for model in models}) > 1
+    expected = np.stack([model.predict(without_unknown(x), raw_score=True) for model in models], 1)
+    assert np.allclose(Forest.of(models)(x), expected, atol=1e-5)
+
+
 def test_a_row_alone_gets_the_same_as_among_others(boosters: tuple[list[lightgbm.Booster], np.ndarray]) -> None:
     forest, x = Forest.of(boosters[0]), boosters[1]
     assert np.allclose(np.concatenate([forest(x[i : i + 1]) for i in range(50)]), forest(x)[:50], atol=1e-6)

@@ -52,12 +52,13 @@ WITHOUT: dict[str, dict[str, Any]] = {
 
 
 class Uncalibrated(Trained):
-    """The model's own answers, but for what no forecast exceeds: no quantile corrected, neither launches nor ends shrunk, stages by their
-    probability alone."""
+    """The model's own answers, its trees' among them, but for what no forecast exceeds: no quantile corrected, neither launches nor ends
+    shrunk, stages by their probability alone."""
 
     def forecaster(self, model: Path, cache: Path) -> Forecaster:
         config = ForecasterConfig(cache=cache)
-        return Forecaster(replace(artifact.load(model), calibration=Calibration.identity()), config)
+        loaded = artifact.load(model)
+        return Forecaster(replace(loaded, calibration=replace(Calibration.identity(), trees=loaded.calibration.trees)), config)
 
 
 def contestants(text: Path) -> dict[str, Contestant]:

@@ -110,7 +110,7 @@ class Calibration:
             quantiles[launch], mean[launch] = self.launches.shrink(quantiles[launch], mean[launch], kin[launch])
         corrected = np.minimum(self.apply(quantiles, age, speed), ceiling(age, sold)[:, None, None])
         told = np.expm1(corrected).mean(2)
-        mean = np.where((often(sold) & ~launch)[:, None], (mean + TAIL * told) / 2, mean)
+        mean = np.where((often(history) & ~launch)[:, None], (mean + TAIL * told) / 2, mean)
         return corrected, np.minimum(mean, np.maximum(HIGHEST * told + ROOM, usual(sold)[:, None]))
 
     def apply(self, quantiles: np.ndarray, age: np.ndarray, velocity: np.ndarray) -> np.ndarray:

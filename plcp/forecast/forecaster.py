@@ -125,7 +125,7 @@ class Forecaster:
         cases, sku_id = asked.cases, asked.sku_id
         origins = np.full(len(sku_id), origin, "datetime64[D]")
         starts = np.array(asked.starts, "datetime64[D]")
-        values = calibrated(out, cases, self.spec, origins, starts, self.artifact.calibration)
+        values = calibrated(out, cases, self.spec, origins, starts, self.artifact.calibration, self.run)
         return Forecast(
             **{name: made(sku_id, values) for name, made in FRAMES.items()},
             p_new_peak_12w=new_peak(out["new_peak"], cases["history"], self.spec, values.mean),

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from plcp.forecast.embeddings import Run
+
 DEPTH = 6  # splits on the way to a leaf at most
 NODES, LEAVES = 2**DEPTH - 1, 2**DEPTH
 UNKNOWN = -1000.0  # stands for NaN, below whatever is known
@@ -50,20 +52,30 @@ class Forest:
     def models(self) -> int:
         return len(self.feature)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Features (n, width), NaN where unknown → each model's raw score, (n, k) float32. Raises ValueError for another width."""
+    @property
+    def trees(self) -> int:
+        """Of all models."""
+        return self.feature.shape[0] * self.feature.shape[1]
+
+    def __call__(self, x: np.ndarray, run: Run = map) -> np.ndarray:
+        """Features (n, width), NaN where unknown → each model's raw score, (n, k) float32; `run` as Forecaster has it.
+
+        Raises ValueError for another width.
+        """
         if x.shape[1] != self.width:
             raise ValueError(f"trees that read {self.width} features are given {x.shape[1]}")
         if not len(x):
             return np.zeros((0, self.models), np.float32)
-        trees = self.models * self.feature.shape[1]
         feature = torch.from_numpy(self.feature.reshape(-1).astype(np.int32))
         threshold, leaf = (torch.from_numpy(part.reshape(-1)) for part in (self.threshold, self.leaf))
-        root, first = (torch.arange(trees, dtype=torch.int32) * count for count in (NODES, LEAVES))
-        known = torch.from_numpy(without_unknown(x))
-        with torch.inference_mode():
-            found = [_run(part, feature, threshold, leaf, root, first) for part in known.split(ROWS)]
-        return torch.cat(found).view(len(x), self.models, -1).sum(2).numpy()
+        root, first = (torch.arange(self.trees, dtype=torch.int32) * count for count in (NODES, LEAVES))
+
+        def scores(part: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                leaves = _leaves(torch.from_numpy(without_unknown(part)), feature, threshold, leaf, root, first)
+                return leaves.view(len(part), self.models, -1).sum(2).numpy()
+
+        return np.concatenate([*run(scores, np.array_split(x, -(-len(x) // ROWS)))])
 
     def to_dict(self) -> dict[str, Any]:
         """Arrays as text (base64 of their bytes, little-endian)."""
@@ -93,7 +105,7 @@ def without_unknown(x: np.ndarray) -> np.ndarray:
     return np.nan_to_num(x.astype(np.float32, copy=False), nan=UNKNOWN)
 
 
-def _run(x: Tensor, feature: Tensor, threshold: Tensor, leaf: Tensor, root: Tensor, first: Tensor) -> Tensor:
+def _leaves(x: Tensor, feature: Tensor, threshold: Tensor, leaf: Tensor, root: Tensor, first: Tensor) -> Tensor:
     """x (n, F) → the leaf's value of each row in every tree, (n, trees)."""
     rows, width = x.shape
     flat, row = x.reshape(-1), (torch.arange(rows, dtype=torch.int32) * width).unsqueeze(1)

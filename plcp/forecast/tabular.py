@@ -15,6 +15,7 @@ PRICE_WEEKS = 9  # ago: the price that the last one is held against
 NEAR = 2  # weeks on each side of last year's week that belong to it
 LEAST_LEVEL = 0.25  # units a week below which nothing is scaled further
 SEASON = tuple(CALENDAR.index(name) for name in ("sin1", "cos1", "to_christmas"))  # more would tell single weeks apart
+FEATURES = {"lags": (LAGS,), "windows": (*WINDOWS, QUARTER, HALF, MONTH), "near": (NEAR, YEAR, PRICE_WEEKS), "season": SEASON}
 
 
 def level(history: np.ndarray, spec: Spec) -> np.ndarray:
@@ -69,14 +70,19 @@ def of_product(cases: Arrays, spec: Spec, scale: np.ndarray) -> np.ndarray:
     return np.stack(columns, 1).astype(np.float32)
 
 
+def promoted(cases: Arrays) -> np.ndarray:
+    """In which weeks ahead a promotion is planned, (n, horizon): most pasts hold too few to learn from what they do."""
+    return cases["future"][..., FUTURE.index("promo")] > 0
+
+
 def of_weeks(cases: Arrays, spec: Spec, scale: np.ndarray) -> np.ndarray:
-    """What each week ahead has of its own: how far it lies ahead, its season, its plan, and what was sold around it a year before.
+    """What each week ahead has of its own: how far it lies ahead, its season, signals, and what was sold around it a year before.
     (n, horizon, G) float32."""
     units = cases["history"][..., spec.history.index("units")]
     horizon, weeks = spec.horizon, units.shape[1]
     steps = np.broadcast_to(np.arange(horizon), (len(units), horizon))
     parts = [steps, cases["age"][:, None] + steps, *(cases["calendar_future"][..., k] for k in SEASON)]
-    parts += [*np.moveaxis(cases["future"][..., FUTURE.index("promo") :], 2, 0), *np.moveaxis(cases["due"], 2, 0)]
+    parts += [*np.moveaxis(cases["future"][..., len(FUTURE) :], 2, 0), *np.moveaxis(cases["due"], 2, 0)]
     if weeks > YEAR:
         first = weeks - YEAR
         wide = np.pad(units[:, max(0, first - NEAR) : first + horizon + NEAR], ((0, 0), (max(0, NEAR - first), 0)), constant_values=np.nan)

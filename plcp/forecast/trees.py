@@ -9,16 +9,18 @@ from plcp.data.features import Arrays
 from plcp.data.spec import Spec
 from plcp.data.timeline import YEAR
 from plcp.forecast import tabular
+from plcp.forecast.embeddings import Run
+from plcp.forecast.ends import END, SEEN_WEEKS
 from plcp.forecast.forest import Forest
 from plcp.model.heads import BINS
-from plcp.tables import EVENTS, LEVELS
+from plcp.tables import LEVELS
 
 # Shares were chosen on Online Retail II before March 2011.
 SHARE, SHARE_WEEKS = 0.5, 2 * YEAR  # weight beside the network's curve, and the weeks of data it takes: trees know only seasons they saw
 SHARE_ENDS = 0.5
 TOLD = (0, 2, 4, 6, 8)  # places of the quantiles that have trees; those between them lie half-way
-SEEN_WEEKS = 26  # in life is what sold in them
-END = EVENTS.index("end")
+# what a file says of the trees that it holds
+GROWN_BY = {"told": list(TOLD), "reads": {name: list(values) for name, values in tabular.FEATURES.items()}}
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,11 @@ class Trees:
         """Weight of the trees' quantiles."""
         return SHARE * min(1.0, self.weeks / SHARE_WEEKS)
 
-    def quantiles(self, quantiles: np.ndarray, response: np.ndarray, cases: Arrays, spec: Spec) -> np.ndarray:
-        """The network's quantiles (n, h, 9) log1p → the same, of products in life nearer to the trees'.
+    def quantiles(self, quantiles: np.ndarray, response: np.ndarray, cases: Arrays, spec: Spec, run: Run = map) -> np.ndarray:
+        """The network's quantiles (n, h, 9) log1p → the same, of products in life nearer to the trees', but where a promotion is planned.
 
-        response (n, h): what planned prices add to the network's log1p units, and then to the trees', which read none. cases:
-        tabular.READS as features.inputs gives them.
+        response (n, h): what planned prices add to the network's log1p units, and then to the trees', which read neither prices nor
+        promotions ahead. cases: tabular.READS as features.inputs gives them; `run` as Forecaster has it.
         """
         alive = in_life(cases["history"], spec)
         if not self.curve.models or not alive.any():
@@ -52,13 +54,14 @@ class Trees:
         own = {name: cases[name][alive] for name in tabular.READS}
         x = tabular.features(own, spec)
         level = np.log1p(tabular.level(own["history"], spec))[:, None, None]
-        told = self.curve(x.reshape(-1, x.shape[2])).reshape(*x.shape[:2], len(TOLD)) + level + response[alive][..., None]
+        told = self.curve(x.reshape(-1, x.shape[2]), run).reshape(*x.shape[:2], len(TOLD)) + level + response[alive][..., None]
+        share = np.where(tabular.promoted(own), 0.0, self.share)[..., None]
         nearer = quantiles.copy()
-        nearer[alive] = (1 - self.share) * quantiles[alive] + self.share * all_levels(np.maximum(np.sort(told, 2), 0))
+        nearer[alive] = (1 - share) * quantiles[alive] + share * all_levels(np.maximum(np.sort(told, 2), 0))
         return nearer
 
-    def hazard(self, hazard: np.ndarray, cases: Arrays, spec: Spec) -> np.ndarray:
-        """hazard (n, 3, BINS) logits → the same, the end's of products in life nearer to the trees'. cases: as for `quantiles`."""
+    def hazard(self, hazard: np.ndarray, cases: Arrays, spec: Spec, run: Run = map) -> np.ndarray:
+        """hazard (n, 3, BINS) logits → the same, the end's of products in life nearer to the trees'. cases, run: as for `quantiles`."""
         alive = in_life(cases["history"], spec)
         if not self.bins or not alive.any():
             return hazard
@@ -68,15 +71,18 @@ class Trees:
         x = at_bins(np.repeat(product, self.bins, 0), np.tile(np.arange(self.bins), count))
         hazard = hazard.copy()
         known = hazard[alive, END, : self.bins]
-        hazard[alive, END, : self.bins] = (1 - SHARE_ENDS) * known + SHARE_ENDS * self.ends(x).reshape(count, self.bins)
+        hazard[alive, END, : self.bins] = (1 - SHARE_ENDS) * known + SHARE_ENDS * self.ends(x, run).reshape(count, self.bins)
         return hazard
 
     def to_dict(self) -> dict[str, Any]:
-        return {"curve": self.curve.to_dict(), "ends": self.ends.to_dict(), "weeks": self.weeks, "bins": self.bins}
+        forests = {"curve": self.curve.to_dict(), "ends": self.ends.to_dict()}
+        return {**GROWN_BY, **forests, "weeks": self.weeks, "bins": self.bins}
 
     @staticmethod
     def from_dict(content: dict[str, Any]) -> "Trees":
-        """Raises ValueError or KeyError where the content has another shape."""
+        """Raises ValueError or KeyError where the content has another shape, or was grown on other features."""
+        if (found := {name: content[name] for name in GROWN_BY}) != GROWN_BY:
+            raise ValueError(f"trees were grown by {found}, expected {GROWN_BY}")
         curve, ends = Forest.from_dict(content["curve"]), Forest.from_dict(content["ends"])
         weeks, bins = int(content["weeks"]), int(content["bins"])
         if curve.models not in (0, len(TOLD)) or ends.models != (bins > 0) or not 0 <= bins <= BINS or weeks < 0:

@@ -11,6 +11,7 @@ from plcp.data.history import as_sold, past_units
 from plcp.data.lifecycle import HINDSIGHT, Levels
 from plcp.data.spec import Spec
 from plcp.forecast.calibration import Calibration
+from plcp.forecast.embeddings import Run
 from plcp.forecast.launches import kinship
 from plcp.forecast.tabular import READS
 from plcp.model.heads import BIN_WEEKS, BINS, event_probability
@@ -46,18 +47,20 @@ class Values:
         return Values(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
-def calibrated(out: Arrays, cases: Arrays, spec: Spec, origins: np.ndarray, starts: np.ndarray, calibration: Calibration) -> Values:
+def calibrated(
+    out: Arrays, cases: Arrays, spec: Spec, origins: np.ndarray, starts: np.ndarray, calibration: Calibration, run: Run = map
+) -> Values:
     """What the model's outputs (LifeCycleModel.forward, as arrays) say.
 
-    cases: CALIBRATED_BY of the n cases as features.inputs gives them; origins, starts (n,) datetime64[D].
+    cases: CALIBRATED_BY of the n cases as features.inputs gives them; origins, starts (n,) datetime64[D]; `run` as Forecaster has it.
     """
     history, age = cases["history"], cases["age"]
     units = history[..., spec.history.index("units")]
     unseen = ~np.isfinite(units).any(1)  # nothing of its sales is known: a launch
     own, mean, response = (out[name].astype(np.float64) for name in ("quantiles", "mean", "response"))
-    nearer = calibration.trees.quantiles(own, response, cases, spec)
+    nearer = calibration.trees.quantiles(own, response, cases, spec, run)
     quantiles, mean = calibration.curve(nearer, mean, age, units, as_sold(history, spec), kinship(cases))
-    hazard = calibration.trees.hazard(calibration.ends.shrink(out["hazard"], units), cases, spec)
+    hazard = calibration.trees.hazard(calibration.ends.shrink(out["hazard"], units), cases, spec, run)
     hazard[unseen, :, 0] = NEVER_HAPPENED
     stage = calibration.stages.probability(softmax(out["stage"].astype(np.float64), 1), past_units(history, spec), np.isfinite(age))
     stage[unseen] = np.eye(len(STAGES))[0]  # what is not yet on sale is being introduced

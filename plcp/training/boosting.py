@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import Field
 
-from plcp.base import Config
+from plcp.base import Config, ConfigError
 
 T = TypeVar("T")
 
@@ -25,8 +25,11 @@ class TreeConfig(Config):
 
 
 def fit(objective: dict[str, Any], x: np.ndarray, y: np.ndarray, weight: np.ndarray, config: TreeConfig, seed: int) -> Any:
-    """One booster of y (n,) on x (n, F), the same for the same rows and seed."""
-    import lightgbm  # takes a second, and only who trains needs it
+    """One booster of y (n,) on x (n, F), the same for the same rows and seed. Raises ConfigError where LightGBM's library is missing."""
+    try:
+        import lightgbm  # takes a second, and only who trains needs it
+    except OSError as error:
+        raise ConfigError(f"LightGBM cannot be loaded ({error}); install libgomp1, or leave the trees out (train.trees=false)") from error
 
     params = {
         "learning_rate": config.learning_rate,
@@ -39,6 +42,8 @@ def fit(objective: dict[str, Any], x: np.ndarray, y: np.ndarray, weight: np.ndar
         "max_bin": 127,
         "seed": seed,
         "num_threads": 1,
+        "deterministic": True,
+        "force_row_wise": True,  # else the quicker way in a first try
         "verbose": -1,
         **objective,
     }

@@ -59,6 +59,7 @@ def export(run: Path, model: Path) -> Path:
     launched, ended = PastLaunches.of(this.data, this.config.spec), PastEnds.of(this.data)
     stages = PastStages.of(this.data, this.config.spec)
     trees = grown(this.data, this.config.spec, this.config.loader, this.seed) if this.config.trees else Trees()
+    facts["boosted trees"] = f"{trees.curve.trees} of curves, {trees.ends.trees} of ends"
     own = Calibration(shift, stage_share(this, trained, preprocessor, stages), launched, ended, stages, trees)
     artifact.write(Path(model), trained, preprocessor, this.config.spec, this.data.origin, own, facts)
     return Path(model)
@@ -88,8 +89,8 @@ def bare_forecaster(run: Run, model: LifeCycleModel, preprocessor: Preprocessor)
 
 
 def corrections(run: Run, model: LifeCycleModel, preprocessor: Preprocessor) -> np.ndarray:
-    """TRUSTED of the corrections under which the model's quantiles would have held on the cases that validated it, as
-    Calibration.shift."""
+    """TRUSTED of the corrections under which the network's own quantiles would have held on the cases that validated it, as
+    Calibration.shift; trees, grown on those too, are held to the same."""
     forecaster, loader = bare_forecaster(run, model, preprocessor), run.config.loader
     cases = CaseLoader(run.data, run.config.spec, loader, split="validation")
     batches = list(itertools.islice(cases, -(-run.config.validation_cases // loader.batch_size)))

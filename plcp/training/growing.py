@@ -13,7 +13,7 @@ from plcp.data.prepared import Prepared
 from plcp.data.shards import Shard
 from plcp.data.spec import Spec
 from plcp.forecast import tabular
-from plcp.forecast.ends import bins_before
+from plcp.forecast.ends import SEEN_WEEKS, bins_before
 from plcp.forecast.forest import DEPTH, Forest, without_unknown
 from plcp.forecast.trees import END, TOLD, Trees, at_bins
 from plcp.model.heads import BINS
@@ -73,7 +73,8 @@ def _grow(objective: dict[str, Any], rows: Rows, config: TreeConfig, seed: int) 
 def past(prepared: Prepared, spec: Spec, loader: LoaderConfig, rng: np.random.Generator) -> Iterator[tuple[Rows, Rows]]:
     """Rows of the curve and of ends, from products drawn from all weeks in life of LOOKED_AT products."""
     total = min(sum(shard.rows for shard in prepared.shards), LOOKED_AT)
-    options = loader.model_copy(update={"min_history": max(loader.min_history, FIRST_WEEK), "cases_per_sku": 0})
+    same = {"active_within": SEEN_WEEKS, "cases_per_sku": 0}  # those that trees will speak of
+    options = loader.model_copy(update={"min_history": max(loader.min_history, FIRST_WEEK), **same})
     looked_at = 0
     for index in range(len(prepared.shards)):
         shard = prepared.read(index)
@@ -93,12 +94,16 @@ def _rows(shard: Shard, levels: Levels, cases: Cases, spec: Spec, rng: np.random
     came = targets(shard, levels, cases.row, cases.start, spec)
     level, ago = tabular.level(arrays["history"], spec), shard.timeline.weeks - cases.start
     product = tabular.of_product(arrays, spec, level)
+    came["units"] = np.where(tabular.promoted(arrays), np.nan, came["units"])  # of these weeks the network speaks alone
     return _curve_rows(tabular.features(arrays, spec), came, level, ago, rng), _end_rows(product, came, ago, rng)
 
 
 def _curve_rows(x: np.ndarray, came: dict[str, Any], level: np.ndarray, ago: np.ndarray, rng: np.random.Generator) -> Rows:
-    """Some weeks ahead of n cases, x (n, h, F): log1p units, less those of the level (n,). A week without stock says nothing."""
-    told = np.isfinite(came["units"]) & ~came["censored"]
+    """Some weeks ahead of n cases, x (n, h, F): log1p units, less those of the level (n,).
+
+    A week without stock says nothing, unless it sold more than the level all the same: left out, it would make demand seem lower.
+    """
+    told = np.isfinite(came["units"]) & (~came["censored"] | (came["units"] > level[:, None]))
     order = np.argsort(np.where(told, rng.random(told.shape), 2), 1)[:, :WEEKS_EACH]
     row, week = np.nonzero(np.take_along_axis(told, order, 1))
     week = order[row, week]

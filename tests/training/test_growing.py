@@ -62,10 +62,12 @@ def test_of_each_case_some_weeks_that_came_are_learned_from_and_none_without_sto
     came = {"units": rng.poisson(5, (50, 8)).astype(np.float32), "censored": np.zeros((50, 8), bool)}
     came["units"][:10, 2:] = np.nan  # the data ends
     came["censored"][10:20] = True
+    came["units"][10:20] = np.minimum(came["units"][10:20], 3)
+    came["units"][10, 4] = 40  # more than the level, in spite of what was out of stock
     x = np.arange(50 * 8, dtype=np.float32).reshape(50, 8, 1)
     rows = _curve_rows(x, came, np.full(50, 3.0), np.arange(50), rng)
     row, week = np.divmod(rows.x[:, 0].astype(int), 8)
-    assert np.bincount(row, minlength=50).tolist() == [2] * 10 + [0] * 10 + [WEEKS_EACH] * 30
+    assert np.bincount(row, minlength=50).tolist() == [2] * 10 + [1] + [0] * 9 + [WEEKS_EACH] * 30
     assert np.allclose(rows.y, np.log1p(came["units"][row, week]) - np.log1p(3))
     assert len({*zip(row, week, strict=True)}) == len(row)
     assert (np.diff(rows.weight[np.unique(row, return_index=True)[1]]) < 0).all(), "what lies further back counts less"
@@ -82,6 +84,13 @@ def test_bins_lived_through_and_the_one_of_the_end_are_learned_from(monkeypatch:
     told = [(int(row), int(at), bool(y)) for (row, at), y in zip(rows.x, rows.y, strict=True)]
     lived = [(0, 0, False), (0, 1, False), (0, 2, False), (0, 3, True), (1, 0, False), (1, 1, False), (1, 2, False), (1, 3, False)]
     assert told == [*lived, (2, 0, True)], "of the fourth nothing is known"
+
+
+def test_a_week_of_a_planned_promotion_is_not_learned_from(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = sum(len(part[0].y) for part in past(prepared, spec_of(prepared), LoaderConfig(), np.random.default_rng(0)))
+    monkeypatch.setattr(tabular, "promoted", lambda cases: np.ones(cases["future"].shape[:2], bool))
+    none = sum(len(part[0].y) for part in past(prepared, spec_of(prepared), LoaderConfig(), np.random.default_rng(0)))
+    assert (count > 0, none) == (True, 0)
 
 
 def test_no_week_after_the_data_is_learned_from_and_every_product_is_drawn_alike(prepared: Prepared) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from plcp.data.prepared import Prepared
 from plcp.forecast import calibration
 from plcp.forecast.calibration import Calibration
 from plcp.forecast.ends import PastEnds
-from plcp.forecast.forecaster import Forecaster
+from plcp.forecast.forecaster import Forecaster, ForecasterConfig
+from plcp.forecast.trees import TOLD
 from plcp.tables import QUANTILES
-from plcp.training import checkpoint, progress
+from plcp.training import checkpoint, growing, progress
 from plcp.training.cluster import TrainingError
 from plcp.training.export import TRUSTED, export
 from plcp.training.loop import train
@@ -214,6 +216,24 @@ def test_an_export_forecasts_with_the_best_weights_and_calibrated_quantiles(prep
     assert (np.diff(quantiles, axis=1) >= 0).all()
     with pytest.raises(ModelError, match=r"config\.json"):
         export(tmp_path, tmp_path / "none")
+
+
+def test_trees_are_exported_beside_the_network_and_forecast_with_it(
+    prepared: Prepared, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Forecaster.load(export(undisturbed, tmp_path / "alone"))
+    monkeypatch.setattr(growing, "LEAST", 500)
+    both = Forecaster.load(export(undisturbed, tmp_path / "M"))
+    trees = both.artifact.calibration.trees
+    assert alone.artifact.calibration.trees.curve.models == 0
+    assert (trees.curve.models, trees.weeks) == (len(TOLD), prepared.weeks)
+    assert f"{trees.curve.trees} of curves" in both.card
+    shard = prepared.read(0)
+    one, other = (forecaster.forecast_shard(shard, prepared.origin)[0].curve for forecaster in (alone, both))
+    assert (one["sku_id"] == other["sku_id"]).all()
+    assert (one["q50"] != other["q50"]).any()
+    cores = Forecaster.load(tmp_path / "M", ForecasterConfig(), ThreadPoolExecutor(2).map)
+    assert cores.forecast_shard(shard, prepared.origin)[0].curve.equals(other), "on several cores too"
 
 
 def test_a_share_of_the_correction_is_made(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

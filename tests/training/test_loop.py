@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from plcp.forecast import calibration
 from plcp.forecast.calibration import Calibration
 from plcp.forecast.ends import PastEnds
 from plcp.forecast.forecaster import Forecaster, ForecasterConfig
+from plcp.forecast.replicas import cores
 from plcp.forecast.trees import TOLD
 from plcp.tables import QUANTILES
 from plcp.training import checkpoint, growing, progress
@@ -232,8 +232,8 @@ def test_trees_are_exported_beside_the_network_and_forecast_with_it(
     one, other = (forecaster.forecast_shard(shard, prepared.origin)[0].curve for forecaster in (alone, both))
     assert (one["sku_id"] == other["sku_id"]).all()
     assert (one["q50"] != other["q50"]).any()
-    cores = Forecaster.load(tmp_path / "M", ForecasterConfig(), ThreadPoolExecutor(2).map)
-    assert cores.forecast_shard(shard, prepared.origin)[0].curve.equals(other), "on several cores too"
+    on_one, on_two = (Forecaster.load(tmp_path / "M", ForecasterConfig(), cores(count).map) for count in (1, 2))
+    assert on_one.forecast_shard(shard, prepared.origin)[0].curve.equals(on_two.forecast_shard(shard, prepared.origin)[0].curve)
 
 
 def test_a_share_of_the_correction_is_made(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,4 +40,4 @@ def merged(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def with_tower(text: Path, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """Options of training with the text tower of a folder, `changes` laid over them."""
-    return merged(merged(TRAIN, {"model": {"text": {"source": str(text)}}}), changes or {})
+    return merged(merged(TRAIN, {"model": {"text": {"source": str(text.resolve())}}}), changes or {})

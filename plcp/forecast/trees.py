@@ -43,10 +43,10 @@ class Trees:
         return SHARE * min(1.0, self.weeks / SHARE_WEEKS)
 
     def quantiles(self, quantiles: np.ndarray, response: np.ndarray, cases: Arrays, spec: Spec, run: Run = map) -> np.ndarray:
-        """The network's quantiles (n, h, 9) log1p → the same, of products in life nearer to the trees', but where a promotion is planned.
+        """The network's quantiles (n, h, 9) log1p → the same, of products in life nearer to the trees'.
 
-        response (n, h): what planned prices add to the network's log1p units, and then to the trees', which read neither prices nor
-        promotions ahead. cases: tabular.READS as features.inputs gives them; `run` as Forecaster has it.
+        response (n, h): what planned prices and promotions add to the network's log1p units, and then to the trees', which read neither.
+        cases: tabular.READS as features.inputs gives them; `run` as Forecaster has it.
         """
         alive = in_life(cases["history"], spec)
         if not self.curve.models or not alive.any():
@@ -55,9 +55,8 @@ class Trees:
         x = tabular.features(own, spec)
         level = np.log1p(tabular.level(own["history"], spec))[:, None, None]
         told = self.curve(x.reshape(-1, x.shape[2]), run).reshape(*x.shape[:2], len(TOLD)) + level + response[alive][..., None]
-        share = np.where(tabular.promoted(own), 0.0, self.share)[..., None]
         nearer = quantiles.copy()
-        nearer[alive] = (1 - share) * quantiles[alive] + share * all_levels(np.maximum(np.sort(told, 2), 0))
+        nearer[alive] = (1 - self.share) * quantiles[alive] + self.share * all_levels(np.maximum(np.sort(told, 2), 0))
         return nearer
 
     def hazard(self, hazard: np.ndarray, cases: Arrays, spec: Spec, run: Run = map) -> np.ndarray:

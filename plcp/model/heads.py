@@ -49,12 +49,13 @@ class CurveHead(nn.Module):
         gaps = [math.log(math.expm1(b - a)) for a, b in itertools.pairwise(normal)]  # softplus gives b - a back
         self.register_buffer("gaps", torch.tensor(gaps), persistent=False)
 
-    def forward(self, context: Tensor, steps: Tensor, scale: Scale, price: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, context: Tensor, steps: Tensor, scale: Scale, price: Tensor, unplanned: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """context (batch, C), steps (batch, horizon, F), price (batch, horizon), the log of its change → quantiles (batch, horizon, 9)
-        log1p, mean (batch, horizon) units, and the response to the price (batch, horizon) that is part of both, in log1p units."""
-        steps = steps.to(self.steps.weight.dtype)
-        state = F.gelu(self.context(context).unsqueeze(1) + self.steps(steps) + self.position[: steps.shape[1]])
-        state = self.norm(state + self.dropout(F.gelu(self.hidden(state))))
+        log1p, mean (batch, horizon) units, and the response (batch, horizon) of the median in log1p units to the price and, where
+        `unplanned` has the steps without them, to what is planned beside it."""
+        state = self.state(context, steps)
         raw = self.out(state).float()
         response = -F.softplus(self.elasticity(state).float().squeeze(-1)) * price
         median = scale.location.unsqueeze(1) + raw[..., MIDDLE] + response
@@ -63,7 +64,15 @@ class CurveHead(nn.Module):
         above = median.unsqueeze(-1) + gaps[..., MIDDLE:].cumsum(-1) * scale.above[:, None, None]
         latent = torch.cat([below, median.unsqueeze(-1), above], -1)
         mean = ((scale.level + LEVEL_FLOOR).log().unsqueeze(1) + raw[..., -1] + response).clamp(max=MAX_LOG).exp()
+        if unplanned is not None:
+            response = response + raw[..., MIDDLE] - self.out(self.state(context, unplanned))[..., MIDDLE].float()
         return floored(latent), mean, response
+
+    def state(self, context: Tensor, steps: Tensor) -> Tensor:
+        """(batch, horizon, width) of context (batch, C) and steps (batch, horizon, F)."""
+        steps = steps.to(self.steps.weight.dtype)
+        state = F.gelu(self.context(context).unsqueeze(1) + self.steps(steps) + self.position[: steps.shape[1]])
+        return self.norm(state + self.dropout(F.gelu(self.hidden(state))))
 
 
 def floored(latent: Tensor) -> Tensor:

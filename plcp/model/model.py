@@ -22,7 +22,7 @@ from plcp.model.fusion import AttributeToken, Fusion, VectorToken
 from plcp.model.heads import CurveHead, EventHead, StageHead
 from plcp.model.history import PRICE, UNITS, HistoryEncoder, channels, recent_state, scale, silent
 from plcp.model.preprocess import Preprocessor
-from plcp.model.steps import planned_price, step_features
+from plcp.model.steps import planned_price, step_features, without_promotion
 from plcp.model.towers import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -213,7 +213,7 @@ class LifeCycleModel(Encoder):
         (`text_vector` (n, d), `image_vector` (m, d)) →
 
         quantiles (batch, horizon, 9) in log1p units, never crossing or negative; mean (batch, horizon) units; response (batch, horizon),
-        what planned prices add to both, in log1p units; hazard
+        what planned prices and, once trained, promotions add to the median, in log1p units; hazard
         (batch, 3, BINS) logits; stage (batch, 5) logits; new_peak (batch,) logit; embedding (batch, width);
         level (batch,) units a week, the scale the forecast was laid on, without gradient.
         """
@@ -222,13 +222,14 @@ class LifeCycleModel(Encoder):
             values, known = channels(batch["history"].float())
             size = scale(values[..., UNITS], known[..., UNITS], batch["pool"].float())
             state = recent_state(values, known, size, batch["age"].float(), batch["due"].float())
-            steps = step_features(batch, values, known, size)
+            steps, unpromoted = (step_features(each, values, known, size) for each in (batch, without_promotion(batch)))
             price = planned_price(batch["future"].float(), batch["history"][..., PRICE].float())
         summary = self.state(state.to(self.dtype))
         modalities = self.modalities(summary, batch, self.vectors(batch))
         joint = self.fusion(modalities, self.history(values, known, batch["calendar_history"], size))
         context = torch.cat([joint, summary], 1)
-        quantiles, mean, response = self.curve(context, steps, size, price)
+        # only who forecasts asks what promotions do
+        quantiles, mean, response = self.curve(context, steps, size, price, None if self.training else unpromoted)
         stage, new_peak = self.stages(context)
         return {
             "quantiles": quantiles,

@@ -36,6 +36,13 @@ def step_features(batch: dict[str, Tensor], values: Tensor, known: Tensor, scale
     return torch.cat(parts, -1)
 
 
+def without_promotion(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same with every planned promotion of a depth of zero."""
+    future = batch["future"]
+    plan = torch.arange(future.shape[2], device=future.device) == PLANNED_PROMO
+    return {**batch, "future": torch.where(plan & torch.isfinite(future), 0.0, future)}
+
+
 def planned_promotion(future: Tensor) -> Tensor:
     """Planned promotion and whether it is known, and whether the price is; (batch, horizon, 3)."""
     there = torch.isfinite(future[..., : PLANNED_PROMO + 1]).to(future.dtype)

@@ -94,7 +94,7 @@ def _rows(shard: Shard, levels: Levels, cases: Cases, spec: Spec, rng: np.random
     came = targets(shard, levels, cases.row, cases.start, spec)
     level, ago = tabular.level(arrays["history"], spec), shard.timeline.weeks - cases.start
     product = tabular.of_product(arrays, spec, level)
-    came["units"] = np.where(tabular.promoted(arrays), np.nan, came["units"])  # of these weeks the network speaks alone
+    came["units"] = np.where(tabular.promoted(arrays), np.nan, came["units"])  # what a promotion does is the network's to say
     return _curve_rows(tabular.features(arrays, spec), came, level, ago, rng), _end_rows(product, came, ago, rng)
 
 

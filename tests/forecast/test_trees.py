@@ -7,7 +7,7 @@ import pytest
 
 from plcp.data.features import Arrays, inputs
 from plcp.data.prepared import Prepared
-from plcp.data.spec import FUTURE, Spec
+from plcp.data.spec import Spec
 from plcp.forecast.forest import Forest
 from plcp.forecast.trees import END, SHARE, SHARE_ENDS, SHARE_WEEKS, TOLD, Trees, all_levels, in_life
 from plcp.model.heads import BINS
@@ -53,16 +53,6 @@ def test_a_planned_price_moves_the_trees_as_it_moves_the_network(cases: tuple[Ar
     assert far.any()
     assert np.allclose((cheap - dear)[far], 0.5 * trees.share), "by as much, but where zero is reached"
     assert (dear <= cheap).all()
-
-
-def test_where_a_promotion_is_planned_the_network_speaks_alone(cases: tuple[Arrays, Spec]) -> None:
-    found, spec = cases
-    future = np.full_like(found["future"], np.nan)
-    future[:, 2, FUTURE.index("promo")] = 0.3
-    future[:, 3, FUTURE.index("promo")] = 0.0
-    trees, quantiles, alive = lively_trees(found, spec), network(60), in_life(found["history"], spec)
-    changed = trees.quantiles(quantiles, np.zeros((60, 6)), {**found, "future": future}, spec) != quantiles
-    assert changed[alive].any(2).all(0).tolist() == [True, True, False, True, True, True]
 
 
 def test_fewer_weeks_of_data_trust_trees_less() -> None:

@@ -67,5 +67,6 @@ def test_flops_and_memory_grow_with_the_cases_and_nothing_waits_where_nothing_is
     assert 3 * one.peak == pytest.approx(three.peak, rel=0.01)
     idle = cost.trace(TINY, WIDTHS, 512, SHAPE, torch.float32, training=False)
     assert idle.backward == 0
-    assert idle.forward == one.forward
+    assert idle.forward["text"] == one.forward["text"]
+    assert one.forward["joint"] < idle.forward["joint"] < 2 * one.forward["joint"], "and what promotions do is asked"
     assert idle.saved < 1000 < idle.peak < one.peak

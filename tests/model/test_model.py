@@ -6,9 +6,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from plcp.model.history import UNITS
 from plcp.model.losses import LossConfig, loss
 from plcp.model.model import PRESETS, LifeCycleModel, ModelConfig
 from plcp.model.preprocess import Preprocessor
+from plcp.model.steps import PLANNED_PRICE, PLANNED_PROMO
 from plcp.model.towers import TextTowerConfig
 from tests.conftest import photo
 from tests.model.batches import inputs, targets, tensors, widths
@@ -198,3 +200,20 @@ def test_presets_are_whole_and_given_fields_win() -> None:
 def test_a_wrong_configuration_says_what_is_wrong(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=r"huge|heads|depth"):
         ModelConfig.model_validate(given)
+
+
+def test_the_response_is_what_plans_add_to_the_median(preprocessor: Preprocessor) -> None:
+    model, batch = rough(build(preprocessor)), whole(preprocessor)
+    batch["history"][..., UNITS] = 500.0  # far from zero, where quantiles are cut off
+    plain = {**batch, "future": torch.full_like(batch["future"], torch.nan)}
+    plain["future"][..., PLANNED_PROMO] = 0.0
+    planned = {**plain, "future": plain["future"].clone()}
+    planned["future"][:, 2, PLANNED_PROMO] = 0.3
+    planned["future"][..., PLANNED_PRICE] = 3.0
+    priced = {**planned, "future": planned["future"].clone()}
+    priced["future"][..., PLANNED_PROMO] = 0.0
+    one, other = model(planned), model(priced)
+    moved = one["quantiles"][..., 4] - other["quantiles"][..., 4]
+    assert moved[:, 2].abs().min() > 1e-4
+    assert torch.allclose(one["response"] - other["response"], moved, atol=1e-4)
+    assert torch.allclose(model(plain)["response"], torch.zeros(()), atol=1e-6), "nothing is planned"
